@@ -1,0 +1,30 @@
+"""Which device to use, and which precision is fast on it."""
+
+import contextlib
+
+import torch
+
+
+def best_device() -> torch.device:
+    """A GPU if there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 natively. On a CPU without, it is hundreds of times slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def fast_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 autocast where the device has it natively, else nothing. For training the pocket models."""
+    if has_fast_bfloat16(device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()

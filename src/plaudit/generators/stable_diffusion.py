@@ -1,0 +1,210 @@
+"""Stable Diffusion's family: a CLIP text encoder, a U-Net over latents, an autoencoder; one step or many.
+
+Borrows a diffusers folder's parts and owns the sampling loop, so that gradients can pass (a pipeline's own
+call is under no_grad). Deterministic: everything random about an image is in the noise it is given.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from plaudit.core.errors import BadConfig
+
+PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
+_LIBRARIES = ("diffusers", "transformers")
+
+DETERMINISTIC = ("DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler")
+"""schedulers whose steps draw nothing and are differentiable as they are"""
+DETERMINISTIC_IN_ONE_STEP = ("EulerAncestralDiscreteScheduler", "LCMScheduler")
+"""schedulers whose last step draws nothing, so that one step is deterministic"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextStates:
+    """B prompts as the U-Net reads them."""
+
+    states: Tensor
+    """(B, L, D)"""
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, rows: Any) -> "TextStates":
+        return TextStates(states=self.states[rows])
+
+
+class StableDiffusion:
+    """A generator of the Stable Diffusion family. Keeps the NoiseGenerator contract.
+
+    Images are decoded / 2 + 0.5, clamped to [0, 1] as ReNO's released code does, in optimisation too: where a
+    pixel is beyond the range no gradient reaches it, and an optimiser cannot win reward from colours nobody
+    can see.
+    """
+
+    def __init__(self, parts: dict[str, Any], *, steps: int = 1, guidance: float = 1.0) -> None:
+        """`parts` by the names in PARTS. Guidance 1 runs the U-Net once per step, else twice (CFG).
+
+        Raises BadConfig if the scheduler would draw noise of its own.
+        """
+        _check_settings(parts["scheduler"], steps, guidance)
+        self.tokenizer, self.text_encoder = parts["tokenizer"], parts["text_encoder"]
+        self.unet, self.vae, self.scheduler = parts["unet"], parts["vae"], parts["scheduler"]
+        for model in (self.text_encoder, self.unet, self.vae):
+            model.eval().requires_grad_(False)
+        self.steps, self.guidance = steps, guidance
+        self.device: torch.device = next(self.unet.parameters()).device
+        size = int(self.unet.config.sample_size)
+        self.noise_shape: tuple[int, ...] = (int(self.unet.config.in_channels), size, size)
+        self._empty: Tensor | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        steps: int = 1,
+        guidance: float = 1.0,
+    ) -> Self:
+        """The generator of a StableDiffusionPipeline folder, frozen, in float32 on the CPU unless told
+        otherwise.
+
+        Raises BadConfig if the folder does not hold one.
+        """
+        classes = _read_index(Path(folder))
+        parts = {
+            name: _load_part(Path(folder), name, classes[name], dtype or torch.float32) for name in PARTS
+        }
+        for name in ("text_encoder", "unet", "vae"):
+            parts[name].to(device)
+        return cls(parts, steps=steps, guidance=guidance)
+
+    def use_checkpointing(self, enabled: bool = True) -> None:
+        """Recompute activations of U-Net and decoder in the backward pass: less memory, about a third more
+        time.
+        """
+        for model in (self.unet, self.vae):
+            if enabled:
+                model.enable_gradient_checkpointing()
+            else:
+                model.disable_gradient_checkpointing()
+
+    def encode(self, prompts: Sequence[str]) -> TextStates:
+        """The text encoder's states; equal prompts are encoded once."""
+        distinct = list(dict.fromkeys(prompts))
+        states = self._read(distinct)
+        place = {prompt: index for index, prompt in enumerate(distinct)}
+        rows = torch.tensor([place[prompt] for prompt in prompts], device=states.device)
+        return TextStates(states=states[rows])
+
+    def sample(self, noise: Tensor, condition: Any) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1] from noise (B, *noise_shape), given rows of `encode`'s result."""
+        return self.decode(self.sample_latents(noise, condition))
+
+    def sample_latents(self, noise: Tensor, condition: Any) -> Tensor:
+        """Clean latents (B, *noise_shape), float32, as the U-Net knows them (scaled)."""
+        scheduler = self.scheduler
+        states: Tensor = condition.states
+        if self.guidance != 1.0:
+            states = torch.cat([self._empty_prompt().expand(len(states), -1, -1), states])
+        # Times and sigmas stay on the CPU: schedulers look them up by value, which would wait for a GPU.
+        scheduler.set_timesteps(self.steps)
+        latents = noise.float() * scheduler.init_noise_sigma
+        for time in scheduler.timesteps:
+            prediction = self._predict(scheduler.scale_model_input(latents, time), time, states)
+            latents = scheduler.step(prediction, time, latents).prev_sample
+        return latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1], float32, of scaled latents."""
+        latents = (latents / self.vae.config.scaling_factor).to(next(self.vae.parameters()).dtype)
+        decoded = self.vae.decode(latents).sample
+        return (decoded.float() / 2 + 0.5).clamp(0, 1)
+
+    def _predict(self, latents: Tensor, time: Tensor, states: Tensor) -> Tensor:
+        """The U-Net's prediction (B, *noise_shape), float32, guided away from the empty prompt's."""
+        if self.guidance != 1.0:
+            latents = torch.cat([latents, latents])
+        time = time.to(latents.device)
+        prediction = self.unet(latents.to(states.dtype), time, encoder_hidden_states=states).sample.float()
+        if self.guidance == 1.0:
+            return prediction
+        without, given = prediction.chunk(2)
+        return without + self.guidance * (given - without)
+
+    def _empty_prompt(self) -> Tensor:
+        if self._empty is None:
+            self._empty = self._read([""])
+        return self._empty
+
+    def _read(self, prompts: Sequence[str]) -> Tensor:
+        read = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=self.tokenizer.model_max_length,
+            return_tensors="pt",
+        )
+        with torch.no_grad():
+            # No padding mask: Stable Diffusion was trained on the padded states.
+            states: Tensor = self.text_encoder(read["input_ids"].to(self.device)).last_hidden_state
+        return states.to(self.unet.dtype)
+
+
+def _check_settings(scheduler: Any, steps: int, guidance: float) -> None:
+    if steps < 1:
+        raise BadConfig(f"a generator needs at least 1 step, got {steps}")
+    if not guidance >= 0:
+        raise BadConfig(f"guidance must be at least 0 (1 is without), got {guidance}")
+    name = type(scheduler).__name__
+    if name in DETERMINISTIC or (steps == 1 and name in DETERMINISTIC_IN_ONE_STEP):
+        return
+    raise BadConfig(
+        f"the scheduler {name} would draw its own noise in {steps} step{'s' * (steps > 1)}, "
+        f"or has not been tried; use one of {', '.join(DETERMINISTIC)}, "
+        f"or in one step also {', '.join(DETERMINISTIC_IN_ONE_STEP)}"
+    )
+
+
+def _read_index(folder: Path) -> dict[str, tuple[str, str]]:
+    """Library and class of each part, from model_index.json."""
+    file = folder / "model_index.json"
+    if not file.is_file():
+        raise BadConfig(f"{folder} is not a generator folder: it has no model_index.json")
+    index = json.loads(file.read_text())
+    missing = [name for name in PARTS if not isinstance(index.get(name), list)]
+    if missing:
+        kind = index.get("_class_name", "unknown")
+        raise BadConfig(f"{folder} is a {kind}, not a Stable Diffusion: it has no {', '.join(missing)}")
+    classes = {name: (str(index[name][0]), str(index[name][1])) for name in PARTS}
+    for name, (library, kind) in classes.items():
+        if library not in _LIBRARIES:
+            raise BadConfig(
+                f"{folder}: {name} is {library}.{kind}; only {' and '.join(_LIBRARIES)} are loaded"
+            )
+    return classes
+
+
+def _load_part(folder: Path, name: str, kind: tuple[str, str], dtype: torch.dtype) -> Any:
+    import diffusers
+    import transformers
+
+    part = getattr({"diffusers": diffusers, "transformers": transformers}[kind[0]], kind[1])
+    settings: dict[str, Any] = {"local_files_only": True}
+    if name not in ("tokenizer", "scheduler"):
+        weights = list((folder / name).glob("*.safetensors"))
+        if weights and all(".fp16." in file.name for file in weights):
+            settings["variant"] = "fp16"
+        settings["use_safetensors"] = True
+        # The two libraries name the precision differently.
+        settings["torch_dtype" if kind[0] == "diffusers" else "dtype"] = dtype
+    try:
+        return part.from_pretrained(str(folder / name), **settings)
+    except OSError as error:
+        raise BadConfig(f"{folder}: {name} cannot be read: {str(error).splitlines()[0]}") from error

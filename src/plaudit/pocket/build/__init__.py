@@ -1,0 +1,1 @@
+"""Builds the pocket models from nothing; see `recipe.build`."""

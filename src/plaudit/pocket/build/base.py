@@ -1,0 +1,118 @@
+"""pocket-base: a text-to-image diffusion model in Stable Diffusion's format, trained from nothing on scenes.
+
+A U-Net of 4.3 million parameters predicts v (Salimans & Ho 2022) on 8 x 8 latents under a cosine schedule whose
+last step is pure noise (Lin et al. 2023), so that one step from noise is as well defined as many. A tenth of the
+prompts is left out for classifier-free guidance.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from plaudit.core.devices import fast_autocast
+from plaudit.pocket.build.loop import Draws, Plan, Progress, Trainee, draws_for, train
+from plaudit.pocket.build.text import WIDTH, tokenise
+from plaudit.pocket.build.vae import LATENT_CHANNELS
+from plaudit.pocket.prompts import describe
+from plaudit.pocket.render import render
+from plaudit.pocket.scenes import Scene, draw_scene
+
+PLAN = Plan(steps=9000, batch=64, lr=1.2e-3, warmup=300, ema=0.9995, decay=0.5)
+POOL = 98_304
+"""scenes encoded before training; prompts are drawn anew each time"""
+NO_PROMPT = 0.1
+
+
+def new_unet() -> UNet2DConditionModel:
+    """The untrained denoiser."""
+    return UNet2DConditionModel(
+        sample_size=8, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, layers_per_block=1,
+        block_out_channels=(96, 128), down_block_types=("CrossAttnDownBlock2D",) * 2, mid_block_type=None,
+        up_block_types=("CrossAttnUpBlock2D",) * 2, cross_attention_dim=WIDTH, attention_head_dim=4,
+        norm_num_groups=16,
+    )  # fmt: skip
+
+
+def new_scheduler() -> DDIMScheduler:
+    """DDIM over 1000 cosine steps, the last of them pure noise."""
+    return DDIMScheduler(
+        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
+        rescale_betas_zero_snr=True, timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Scenes with their latents, (N, 8, 8, 8) float16, scaled to unit spread."""
+
+    scenes: Sequence[Scene]
+    latents: Tensor
+
+
+def encode_pool(vae: AutoencoderKL, file: Path, device: torch.device, *, size: int = POOL) -> Iterator[int | Pool]:
+    """Draw and encode the scenes; yields how many are done, then the pool. Kept in `file` for a restart."""
+    rng = draws_for("pocket-pool", 0).numpy
+    scenes = [draw_scene(rng) for _ in range(size)]
+    if file.exists():
+        yield Pool(scenes=scenes, latents=torch.from_numpy(np.load(file)))
+        return
+    latents = torch.empty(size, LATENT_CHANNELS, 8, 8, dtype=torch.float16)
+    vae.to(device).eval()
+    for start in range(0, size, 256):
+        images = render(scenes[start : start + 256]).to(device) * 2 - 1
+        with torch.no_grad(), fast_autocast(device):
+            mean = vae.encode(images).latent_dist.mean.float() * vae.config.scaling_factor
+        latents[start : start + 256] = mean.half().cpu()
+        yield min(size, start + 256)
+    np.save(file, latents.numpy())
+    yield Pool(scenes=scenes, latents=latents)
+
+
+class Batches:
+    """Random latents of the pool with fresh prompts, as the text encoder reads them."""
+
+    def __init__(self, pool: Pool, encoder: CLIPTextModel, tokenizer: CLIPTokenizer, device: torch.device) -> None:
+        self.pool, self.encoder, self.tokenizer, self.device = pool, encoder, tokenizer, device
+
+    def draw(self, draws: Draws, count: int, *, no_prompt: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Latents (B, 8, 8, 8) and text states (B, 32, 128)."""
+        rows = draws.numpy.integers(len(self.pool.scenes), size=count)
+        latents = self.pool.latents[torch.from_numpy(rows)].float().to(self.device)
+        return latents, self.read(self.prompts(rows, draws, no_prompt))
+
+    def prompts(self, rows: Sequence[int], draws: Draws, no_prompt: float) -> list[str]:
+        texts = [describe(self.pool.scenes[row], draws.numpy)[0] for row in rows]
+        return ["" if draws.numpy.random() < no_prompt else text for text in texts]
+
+    def read(self, prompts: Sequence[str]) -> Tensor:
+        with torch.no_grad():
+            return self.encoder(tokenise(self.tokenizer, prompts).to(self.device)).last_hidden_state
+
+
+def train_base(unet: UNet2DConditionModel, batches: Batches, state: Path, *, plan: Plan = PLAN) -> Iterator[Progress]:
+    """Train the denoiser; afterwards its weights are the average."""
+    device = batches.device
+    unet.to(device).train()
+    trainee = Trainee({"unet": unet}, plan)
+    alphas = new_scheduler().alphas_cumprod.to(device)
+
+    def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        latents, states = batches.draw(draws, plan.batch, no_prompt=NO_PROMPT)
+        noise = draws.normal(*latents.shape).to(device)
+        # One time from each of B equal stretches: the loss of a batch varies less.
+        times = ((torch.arange(plan.batch) + draws.uniform(plan.batch)) / plan.batch * 1000).long().to(device)
+        signal, spread = alphas[times].sqrt()[:, None, None, None], (1 - alphas[times]).sqrt()[:, None, None, None]
+        with fast_autocast(device):
+            prediction = unet(signal * latents + spread * noise, times, encoder_hidden_states=states).sample
+        loss = (prediction.float() - (signal * noise - spread * latents)).square().mean()
+        return loss, {}
+
+    yield from train("pocket-base", trainee, loss_of, state)
+    trainee.use_average()
+    unet.eval().requires_grad_(False)

@@ -1,0 +1,182 @@
+"""The loop that every pocket model is trained by: resumable, seeded by step, the same on CPU and GPU.
+
+Every random draw of a step comes from (seed, model name, step), so a build that was stopped and resumed draws
+what an uninterrupted one would have drawn. The state (weights, average, AdamW moments) is one safetensors file,
+replaced atomically every few minutes.
+"""
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long and how fast to train."""
+
+    steps: int
+    batch: int
+    lr: float
+    warmup: int = 200
+    ema: float = 0.999
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0
+    final_lr: float = 0.02
+    """the cosine ends at this share of lr"""
+    decay: float = 1.0
+    """the last share of the steps, over which the rate falls"""
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: warm-up, a constant, a cosine."""
+        done = min(1.0, max(0.0, (step / self.steps - (1 - self.decay)) / self.decay))
+        scale = self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * done))
+        return self.lr * scale * min(1.0, (step + 1) / max(1, self.warmup))
+
+
+@dataclass(kw_only=True)
+class Draws:
+    """The random streams of one step."""
+
+    numpy: np.random.Generator
+    torch: torch.Generator
+    """on the CPU, so that a GPU draws the same numbers"""
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.torch)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.torch)
+
+
+def draws_for(name: str, step: int, *, seed: int = 0) -> Draws:
+    """The streams of one step of one model's build."""
+    digest = hashlib.sha256(f"{seed}|{name}|{step}".encode()).digest()
+    number = int.from_bytes(digest[:7], "big")
+    return Draws(numpy=np.random.default_rng(number), torch=torch.Generator().manual_seed(number))
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """What one stretch of training did."""
+
+    step: int
+    steps: int
+    loss: float
+    parts: dict[str, float]
+    images_per_second: float
+
+
+class Trainee:
+    """The modules under training, their running average and their optimiser; what a restart must keep.
+
+    Each module has its gradient clipped by itself; `faster` multiplies a module's learning rate.
+    """
+
+    def __init__(
+        self, modules: dict[str, nn.Module], plan: Plan, *, faster: Mapping[str, float] | None = None
+    ) -> None:
+        self.net = nn.ModuleDict(modules)
+        self.plan = plan
+        self.step = 0
+        self.parameters = [p for p in self.net.parameters() if p.requires_grad]
+        self.average = [p.detach().clone() for p in self.parameters]
+        groups = [
+            {"params": [p for p in m.parameters() if p.requires_grad], "faster": (faster or {}).get(name, 1.0)}
+            for name, m in self.net.items()
+        ]
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay
+        )
+
+    def update(self, loss: Tensor) -> None:
+        plan = self.plan
+        for group in self.optimiser.param_groups:
+            group["lr"] = plan.rate(self.step) * group["faster"]
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norms = [nn.utils.clip_grad_norm_(g["params"], plan.clip) for g in self.optimiser.param_groups]
+        if bool(torch.isfinite(torch.stack(norms)).all()):
+            self.optimiser.step()
+        self.step += 1
+        decay = min(plan.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+
+    def use_average(self) -> None:
+        """Put the running average in place of the weights: what is shipped."""
+        with torch.no_grad():
+            for parameter, average in zip(self.parameters, self.average, strict=True):
+                parameter.copy_(average)
+
+    def save(self, path: Path) -> None:
+        tensors = {f"net.{k}": v.detach().contiguous() for k, v in self.net.state_dict().items()}
+        tensors |= {f"average.{i}": a for i, a in enumerate(self.average)}
+        for i, parameter in enumerate(self.parameters):
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"adam.{i}.{key}"] = value.contiguous()
+        temporary = path.with_suffix(".part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.clone() for k, v in tensors.items()}, temporary, metadata={"step": str(self.step)})
+        os.replace(temporary, path)
+
+    def load(self, path: Path) -> None:
+        tensors = load_file(path)
+        self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+        for i, parameter in enumerate(self.parameters):
+            self.average[i].copy_(tensors[f"average.{i}"])
+            state = {k.split(".", 2)[2]: v for k, v in tensors.items() if k.startswith(f"adam.{i}.")}
+            if state:
+                self.optimiser.state[parameter] = {
+                    k: (v if k == "step" else v.to(parameter.device)) for k, v in state.items()
+                }
+        self.step = _step_of(path)
+
+
+def train(
+    name: str,
+    trainee: Trainee,
+    loss_of: Callable[[Draws], tuple[Tensor, dict[str, Tensor]]],
+    state: Path,
+    *,
+    seed: int = 0,
+    save_every: float = 120.0,
+    report_every: float = 10.0,
+) -> Iterator[Progress]:
+    """Train to the end of the plan, from `state` if it is there; yields what happened every few seconds."""
+    if state.exists():
+        trainee.load(state)
+    saved = reported = time.monotonic()
+    since = trainee.step
+    while trainee.step < trainee.plan.steps:
+        loss, parts = loss_of(draws_for(name, trainee.step, seed=seed))
+        trainee.update(loss)
+        now = time.monotonic()
+        last = trainee.step == trainee.plan.steps
+        if now - saved > save_every or last:
+            trainee.save(state)
+            saved = time.monotonic()
+        if now - reported > report_every or last:
+            rate = (trainee.step - since) * trainee.plan.batch / max(1e-9, now - reported)
+            values = {k: float(v.detach()) for k, v in parts.items()}
+            yield Progress(
+                step=trainee.step, steps=trainee.plan.steps, loss=float(loss.detach()), parts=values,
+                images_per_second=rate,
+            )  # fmt: skip
+            reported, since = time.monotonic(), trainee.step
+
+
+def _step_of(path: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return int((file.metadata() or {})["step"])

@@ -1,0 +1,75 @@
+"""Where the pocket models lie: each a complete folder in its published layout.
+
+Parts that two models share (pocket-turbo has pocket-base's autoencoder, text encoder and tokenizer) are stored once
+in the package; a folder that borrows parts is put together from links in the user's cache at first use.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from plaudit.core.errors import BadConfig
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+POCKET_MODELS = (
+    "pocket-base", "pocket-turbo", "pocket-clip", "pocket-hps", "pocket-pickscore", "pocket-imagereward",
+)  # fmt: skip
+
+BORROWED = {"pocket-turbo": ("pocket-base", ("vae", "text_encoder", "tokenizer"))}
+"""model: whose parts it shares, and which"""
+
+
+def pocket_folder(name: str) -> Path:
+    """The folder of a pocket model. Raises BadConfig if the model is not built into this installation."""
+    own = WEIGHTS / name
+    if name not in POCKET_MODELS or not own.is_dir():
+        raise BadConfig(f"{name!r} is not in this installation; build it with: plaudit pocket build {name}")
+    if name not in BORROWED:
+        return own
+    lender, parts = BORROWED[name]
+    sources = {child.name: child for child in own.iterdir()}
+    sources |= {part: WEIGHTS / lender / part for part in parts}
+    return _assembled(name, sources)
+
+
+def files_of(name: str) -> list[Path]:
+    """Every file of the model, in a fixed order: what its hash is made of."""
+    return sorted(path for path in pocket_folder(name).rglob("*") if path.is_file())
+
+
+def _assembled(name: str, sources: dict[str, Path]) -> Path:
+    """A folder in the cache with links to the sources; made anew when any of them changes."""
+    files = [p for s in sources.values() for p in ([s] if s.is_file() else sorted(s.rglob("*"))) if p.is_file()]
+    stamp = "|".join(f"{p}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in files)
+    folder = _cache() / f"{name}-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder.parent))
+    for child, source in sources.items():
+        _link(source, part / child)
+    try:
+        part.rename(folder)
+    except OSError:  # another process was faster
+        shutil.rmtree(part)
+    return folder
+
+
+def _link(source: Path, target: Path) -> None:
+    if source.is_dir():
+        target.mkdir()
+        for child in source.iterdir():
+            _link(child, target / child.name)
+        return
+    try:
+        target.symlink_to(source)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)
+
+
+def _cache() -> Path:
+    root = os.environ.get("PLAUDIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "plaudit"
+    return Path(root) / "pocket"

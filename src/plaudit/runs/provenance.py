@@ -1,0 +1,189 @@
+"""Where a picture comes from: written into its PNG, and read back to draw it again.
+
+Two text chunks: "parameters", a line for people and for the many viewers that show it, and "plaudit", a JSON
+object with all that repeating the picture takes.
+"""
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plaudit import __version__
+from plaudit.core.errors import BadConfig
+from plaudit.core.registry import Registry
+from plaudit.runs.files import finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+"""of the JSON object; a change that an older reader would misread raises it"""
+
+_PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy", "pillow", "safetensors", "cma")
+
+
+def png_bytes(image: "Tensor", provenance: Mapping[str, Any] | None = None) -> bytes:
+    """The picture, (3, H, W) in [0, 1] or uint8, as a PNG of its own size."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    pixels = image if not image.is_floating_point() else (image.float().clamp(0, 1) * 255).round().byte()
+    text = PngInfo()
+    if provenance is not None:
+        text.add_itxt("parameters", one_line(provenance))
+        text.add_itxt("plaudit", json.dumps(finite(dict(provenance)), ensure_ascii=False))
+    buffer = io.BytesIO()
+    array = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+    Image.fromarray(array, "RGB").save(buffer, "PNG", pnginfo=text)
+    return buffer.getvalue()
+
+
+def read_image(path: Path) -> "Tensor":
+    """The picture in a file, (3, H, W) float32 in [0, 1]. Raises BadConfig if there is none."""
+    import numpy as np
+    import torch
+
+    with _opened(path) as picture:
+        pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
+def read_provenance(path: Path) -> dict[str, Any] | None:
+    """What Plaudit wrote into the picture, None if it did not draw it. Raises BadConfig if it is none."""
+    with _opened(path) as picture:
+        text = getattr(picture, "text", {}).get("plaudit")
+    if text is None:
+        return None
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadConfig(f"{str(path)!r} carries a damaged description of how it was made") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise BadConfig(
+            f"{str(path)!r} was described by another version of plaudit, in a format this one does not know"
+        )
+    return content
+
+
+def one_line(provenance: Mapping[str, Any]) -> str:
+    """The prompt, then the settings, in the form that image viewers for generated pictures show."""
+    settings = provenance["settings"]
+    shown = {
+        "Steps": settings.get("steps"),
+        "Seed": settings.get("seed"),
+        "Model": settings.get("model"),
+        "Method": settings.get("method"),
+        "Rewards": " ".join(settings.get("reward", ())),
+        "Image": f"{provenance['prompt_index']}/{provenance['image_index']}",
+        "Version": f"plaudit {provenance['plaudit']}",
+    }
+    return f"{provenance['prompt']}\n" + ", ".join(
+        f"{k}: {v}" for k, v in shown.items() if v not in (None, "")
+    )
+
+
+def check_known(table: Registry, name: str) -> None:
+    """Raises UnknownName, with the nearest match, for a name of no row that cannot be a path or hub id."""
+    if "/" not in name and not Path(name).is_dir():
+        table.find(name)
+
+
+def source_of(table: Registry, name: str) -> dict[str, Any]:
+    """Which model or reward a name stands for: hub revision, or its weight files' sha256."""
+    if name not in table:
+        folder = Path(name)
+        weights = checksums(folder) if folder.is_dir() else {}
+        return {"name": name, "hub_id": None, "revision": None, "licence": None, "weights": weights}
+    entry = table.find(name)
+    weights = checksums(_embedded(entry.arguments)) if entry.hub_id is None else {}
+    return {
+        "name": entry.name,
+        "hub_id": entry.hub_id,
+        "revision": entry.revision,
+        "licence": entry.licence,
+        "weights": weights,
+    }
+
+
+@cache
+def checksums(folder: Path | None) -> dict[str, str]:
+    """sha256 of each safetensors file below a folder, by its path there."""
+    if folder is None:
+        return {}
+    files = sorted(folder.rglob("*.safetensors"))
+    return {str(file.relative_to(folder)): _sha256(file) for file in files}
+
+
+def versions() -> dict[str, str]:
+    """What ran: Plaudit, Python, and the packages whose versions can move a number."""
+    found = {"plaudit": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """What it ran on."""
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gb": round(memory / 2**30, 1),
+        "gpus": gpus,
+    }
+
+
+def _opened(path: Path) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except FileNotFoundError as error:
+        raise BadConfig(f"there is no file {str(path)!r}") from error
+    except (UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadConfig(f"{str(path)!r} is not an image that can be read") from error
+    except OSError as error:
+        reason = (error.strerror or "it is damaged or cut short").lower()
+        raise BadConfig(f"cannot read the image {str(path)!r}: {reason}") from error
+    return picture
+
+
+def _embedded(arguments: Mapping[str, Any]) -> Path | None:
+    """The folder of a pocket model, which its table row names."""
+    from plaudit.pocket.folders import pocket_folder
+
+    for value in arguments.values():
+        if isinstance(value, str) and value.startswith("pocket-"):
+            return pocket_folder(value)
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

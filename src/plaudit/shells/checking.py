@@ -1,0 +1,54 @@
+"""`plaudit check`: does a reward or a model keep its contract?"""
+
+from dataclasses import dataclass, field
+
+from plaudit.shells.flags import Command, WrongUsage, nearest
+
+KINDS = ("reward", "model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """All that `plaudit check` takes."""
+
+    kind: str = field(metadata={"positional": 1, "placeholder": "KIND"})
+    """reward or model"""
+    name: str = field(metadata={"positional": 1, "placeholder": "NAME"})
+    """a name of the table, or a folder"""
+    device: str | None = None
+    """cpu, cuda or mps; left out: a GPU if there is one"""
+
+
+def run(options: CheckOptions) -> int:
+    """Load it, run the contract, say that it holds; a broken promise is an error with its own sentence."""
+    if options.kind not in KINDS:
+        hint = nearest(options.kind, KINDS) or f" It is one of: {', '.join(KINDS)}."
+        raise WrongUsage(f"{options.kind!r} cannot be checked.{hint}")
+    from plaudit.shells.drawing import device_of
+
+    device = device_of(options.device)
+    if options.kind == "reward":
+        from plaudit.rewards.check import check_reward
+        from plaudit.rewards.table import load_reward
+
+        check_reward(load_reward(options.name, device=device), device=str(device))
+    else:
+        from plaudit.generators.check import check_generator
+        from plaudit.generators.table import load_generator
+
+        check_generator(load_generator(options.name, device=device))
+    print(f"{options.name} keeps the contract of a {options.kind}")
+    return 0
+
+
+COMMAND = Command(
+    name="check",
+    purpose="Run the contract of rewards or models on small inputs; the first broken promise is named.",
+    examples="""
+plaudit check reward pocket-hps
+plaudit check model pocket-turbo
+plaudit check reward ./my_clip                          a folder in CLIPModel's format
+""",
+    options=CheckOptions,
+    run=run,
+)

@@ -1,0 +1,179 @@
+"""The command line: finds the command, runs it, and says in one sentence what went wrong.
+
+Exit codes: 0 done, 1 failed for a reason that the user can mend, 2 wrong usage. A traceback means a bug.
+Nothing here imports torch, so every help page answers at once.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+
+from plaudit import __version__
+from plaudit.core.errors import PlauditError
+from plaudit.core.registry import Entry, Registry
+from plaudit.shells.flags import HELP_FLAGS, Command, WrongUsage, help_page, nearest, parse
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+COMMANDS = Registry(
+    "command",
+    [
+        Entry(
+            name="generate",
+            target="plaudit.shells.generate:COMMAND",
+            summary="draw pictures, and improve them by rewards while drawing",
+        ),
+        Entry(
+            name="score",
+            target="plaudit.shells.score:COMMAND",
+            summary="what rewards, and the judge, say about pictures you have",
+        ),
+        Entry(
+            name="evaluate",
+            target="plaudit.shells.evaluate:COMMAND",
+            summary="score a model, with or without a method, on a suite of prompts",
+        ),
+        Entry(
+            name="reproduce",
+            target="plaudit.shells.reproduce:COMMAND",
+            summary="measure a paper's claims, in miniature",
+        ),
+        Entry(
+            name="list",
+            target="plaudit.shells.listing:COMMAND",
+            summary="models, rewards, suites and presets there are",
+        ),
+        Entry(
+            name="check",
+            target="plaudit.shells.checking:COMMAND",
+            summary="run the contract of a reward or a model against it",
+        ),
+        Entry(
+            name="doctor",
+            target="plaudit.shells.doctor:COMMAND",
+            summary="what works on this machine, and what to do about the rest",
+        ),
+        Entry(
+            name="pocket build",
+            target="plaudit.shells.pocket:BUILD",
+            summary="train the embedded models again, from nothing",
+        ),
+        Entry(
+            name="pocket show",
+            target="plaudit.shells.pocket:SHOW",
+            summary="draw a scene of the pocket world as its prompt says",
+        ),
+    ],
+)
+
+
+def console() -> None:
+    """The `plaudit` program."""
+    sys.exit(main())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line, without the program's name; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except WrongUsage as error:
+        _complain(str(error))
+        return WRONG_USAGE
+    except PlauditError as error:
+        _complain(str(error))
+    except KeyboardInterrupt:
+        _complain("stopped by Ctrl-C; nothing was finished")
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`): closing stdout must not fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _complain(what_failed(error))
+    return FAILED
+
+
+def what_failed(error: OSError) -> str:
+    """An error of the operating system in one sentence: what failed, on which file."""
+    reason = (error.strerror or str(error)).strip()
+    where = f" ({str(error.filename)!r})" if error.filename else ""
+    return " ".join(f"{reason[:1].lower()}{reason[1:]}{where}".split())
+
+
+def overview(entries: Iterable[Entry] = COMMANDS) -> str:
+    """What `plaudit` alone prints, about all commands or some."""
+    rows = "\n".join(f"  {entry.name:<15}{entry.summary}" for entry in entries)
+    return (
+        "usage: plaudit COMMAND ...\n\n"
+        "Reward-driven text-to-image generation.\n\n"
+        f"commands:\n{rows}\n\n"
+        "examples:\n"
+        '  plaudit generate "three blue stars"      draw one picture and improve it under four rewards\n'
+        "  plaudit list rewards                     what can judge a picture here\n"
+        "  plaudit doctor                           what works on this machine\n\n"
+        "Every command explains itself: plaudit COMMAND --help\n"
+    )
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in HELP_FLAGS:
+        print(overview(), end="")
+        return DONE if arguments else WRONG_USAGE
+    if arguments[0] == "--version":
+        print(f"plaudit {__version__}")
+        return DONE
+    if len(arguments) == 2 and arguments[1] in HELP_FLAGS and _family(arguments[0]):
+        print(overview(_family(arguments[0])), end="")
+        return DONE
+    entry, rest = _find(arguments)
+    command: Command = entry.resolve()
+    if any(argument in HELP_FLAGS for argument in _before_separator(rest)):
+        print(help_page(command), end="")
+        return DONE
+    _quieten()
+    return command.run(parse(command, rest))
+
+
+def _find(arguments: list[str]) -> tuple[Entry, list[str]]:
+    """The command, which may be two words, and what follows it."""
+    first = arguments[0].lower()
+    if first in COMMANDS:
+        return COMMANDS.find(first), arguments[1:]
+    pairs = {entry.name.split()[1]: entry for entry in _family(first)}
+    if not pairs:
+        names = [entry.name.split()[0] for entry in COMMANDS]
+        hint = nearest(first, names) or " See: plaudit --help"
+        raise WrongUsage(f"no command named {arguments[0]!r}.{hint}")
+    second = arguments[1] if len(arguments) > 1 else ""
+    if second not in pairs:
+        got = f", got {second!r}" if second else ""
+        choices = " or ".join(pairs)
+        raise WrongUsage(f"'plaudit {first}' is followed by {choices}{got}.{nearest(second, pairs)}")
+    return pairs[second], arguments[2:]
+
+
+def _family(word: str) -> list[Entry]:
+    """The commands of two words that begin with this one."""
+    return [entry for entry in COMMANDS if entry.name.startswith(word.lower() + " ")]
+
+
+def _before_separator(arguments: list[str]) -> list[str]:
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
+
+
+def _quieten() -> None:
+    """Model libraries talk on stderr and warn about their own future; a user's screen is for our words."""
+    for name, value in {
+        "TRANSFORMERS_VERBOSITY": "error",
+        "DIFFUSERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def _complain(sentence: str) -> None:
+    print(f"plaudit: {sentence}", file=sys.stderr)

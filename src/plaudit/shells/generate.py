@@ -1,0 +1,271 @@
+"""`plaudit generate`: prompts in, a run folder out."""
+
+import json
+import math
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plaudit.core.errors import BadConfig
+from plaudit.shells.flags import Command, WrongUsage, flag_of
+from plaudit.shells.options import UNDECISIVE, GenerateOptions, decisive
+
+if TYPE_CHECKING:
+    from plaudit.methods.reno import Result
+    from plaudit.runs.folder import RunFolder
+    from plaudit.runs.records import ImageRecord
+    from plaudit.shells.drawing import Workshop
+    from plaudit.shells.progress import Watch
+
+FREE_ON_RESUME = ("resume", "json", "device", "batch_size")
+"""what may be said beside --resume, because no picture depends on it"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Which images are to be drawn.
+
+    An image's row is prompt_index * images_per_prompt + image_index. With offsets, there are rows before the
+    first one here; they are never drawn.
+    """
+
+    prompts: tuple[str, ...]
+    """with stand-ins for those before the offset"""
+    images_per_prompt: int
+    """with those before the offset"""
+    rows: tuple[int, ...]
+
+
+def job_of(options: GenerateOptions) -> Job:
+    """The images that the options ask for. Raises BadConfig for counts that cannot work."""
+    for name in ("images", "steps", "batch_size"):
+        if getattr(options, name) < 1:
+            raise BadConfig(f"{flag_of(name)} must be at least 1, got {getattr(options, name)}")
+    for name in ("prompt_offset", "image_offset"):
+        if getattr(options, name) < 0:
+            raise BadConfig(f"{flag_of(name)} must not be negative, got {getattr(options, name)}")
+    per_prompt = options.image_offset + options.images
+    first = options.prompt_offset
+    rows = (
+        prompt * per_prompt + image
+        for prompt in range(first, first + len(options.prompts))
+        for image in range(options.image_offset, per_prompt)
+    )
+    prompts = (options.prompts[0],) * first + options.prompts
+    return Job(prompts=prompts, images_per_prompt=per_prompt, rows=tuple(rows))
+
+
+def run(options: GenerateOptions) -> int:
+    """Draw, keep, report."""
+    options = with_all_prompts(options)
+    job = job_of(options)
+    from plaudit.runs.folder import RunFolder
+    from plaudit.runs.report import write_report
+    from plaudit.shells.drawing import config_of, set_up
+
+    config_of(options, images_per_prompt=job.images_per_prompt)  # its mistakes show before models are loaded
+    folder = RunFolder.open(options.resume) if options.resume else None
+    shop = set_up(options)
+    if folder is None:
+        typed = shlex.join(["plaudit", *sys.argv[1:]])
+        settings = decisive(replace(options, reward=shop.options.reward))
+        folder = RunFolder.create(options.out, command=typed, settings=settings, sources=shop.sources)
+    elif folder.manifest["sources"] != json.loads(json.dumps(shop.sources)):
+        raise BadConfig(
+            f"the model or a reward is not the one that {str(folder.path)!r} was begun with; start a new run"
+        )
+    with folder.keeping_what_is_finished(len(job.rows)):
+        folder.set_status("running")
+        done = folder.finished_rows()
+        draw(shop, job, [row for row in job.rows if row not in done], folder)
+        folder.set_status("finished")
+        write_report(folder)
+    _say_what_came_of_it(folder, as_json=options.json)
+    return 0
+
+
+def draw(shop: "Workshop", job: Job, rows: Sequence[int], folder: "RunFolder") -> None:
+    """Draw the rows, writing each batch to the folder as soon as it is finished.
+
+    Raises BadConfig for an image without a finite score, after the others of its batch are kept.
+    """
+    from plaudit.shells.progress import watching
+
+    with watching("drawing", num_images=len(rows)) as watch:
+        since = time.monotonic()
+        for results in finished_batches(shop, job, rows, watch):
+            judged = [result for result in results if math.isfinite(result.total)]
+            folder.keep(judged, seconds=time.monotonic() - since)
+            since = time.monotonic()
+            for result in results:
+                if not math.isfinite(result.total):
+                    bad = [name for name, score in result.first_parts.items() if not math.isfinite(score)]
+                    raise BadConfig(f"no finite score for {result.prompt!r} from reward {', '.join(bad)}")
+
+
+def finished_batches(
+    shop: "Workshop", job: Job, rows: Sequence[int], watch: "Watch | None" = None
+) -> "Iterator[list[Result]]":
+    """The method's results, batch by batch: a step of index 0 begins another batch."""
+    from plaudit.shells.drawing import start, watcher
+
+    if not rows:
+        return
+    best = None
+    for step in start(shop, job.prompts, images_per_prompt=job.images_per_prompt, rows=rows):
+        if step.index == 0 and best is not None:
+            yield best.results()
+            best = None
+        if best is None:
+            best = watcher(shop, job.prompts, images_per_prompt=job.images_per_prompt)
+        best.see(step)
+        if watch:
+            watch.see(step)
+    if best is not None:
+        yield best.results()
+
+
+def with_all_prompts(options: GenerateOptions) -> GenerateOptions:
+    """The options with the file's prompts after the others. Raises BadConfig for an empty prompt or file."""
+    prompts = options.prompts
+    if options.prompts_file:
+        prompts += read_prompts(options.prompts_file)
+    if not prompts:
+        raise WrongUsage('say what to draw, for example: plaudit generate "three blue stars"')
+    for number, prompt in enumerate(prompts, start=1):
+        if not prompt.strip():
+            raise BadConfig(f"prompt {number} of {len(prompts)} is empty; say what to draw")
+    return replace(options, prompts=tuple(p.strip() for p in prompts), prompts_file=None)
+
+
+def read_prompts(path: Path) -> tuple[str, ...]:
+    """The file's lines that hold anything. Raises BadConfig if it cannot be read or holds none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise BadConfig(f"the prompts file {str(path)!r} is not text in UTF-8") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BadConfig(f"cannot read the prompts file {str(path)!r}: {reason}") from error
+    prompts = tuple(line.strip() for line in lines if line.strip())
+    if not prompts:
+        raise BadConfig(f"the prompts file {str(path)!r} holds no prompt; write one a line")
+    return prompts
+
+
+def recorded(typed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings to start from: those of a run to continue, or of an image to draw again."""
+    if typed["resume"] and typed["from_image"]:
+        raise WrongUsage("--resume and --from-image each bring their own settings; give one of them")
+    if typed["resume"]:
+        return _of_run(typed)
+    if typed["from_image"]:
+        return _of_image(typed["from_image"])
+    return {}
+
+
+def _of_run(typed: Mapping[str, Any]) -> Mapping[str, Any]:
+    from plaudit.runs.folder import RunFolder
+
+    for field in fields(GenerateOptions):
+        default = field.default if field.default is not MISSING else None
+        value = tuple(typed[field.name]) if isinstance(typed[field.name], list) else typed[field.name]
+        if field.name not in FREE_ON_RESUME and value != default:
+            what = "prompts" if field.name == "prompts" else flag_of(field.name)
+            raise WrongUsage(f"--resume continues a run with its own settings; leave {what} out")
+    return RunFolder.open(typed["resume"]).manifest["settings"]
+
+
+def _of_image(path: Path) -> Mapping[str, Any]:
+    from plaudit.runs.provenance import read_provenance
+
+    made = read_provenance(path)
+    if made is None:
+        raise BadConfig(f"{str(path)!r} does not say how it was made; only pictures that plaudit drew do")
+    offsets = {"prompt_offset": made["prompt_index"], "image_offset": made["image_index"], "images": 1}
+    known = {f.name for f in fields(GenerateOptions) if f.name not in UNDECISIVE}
+    settings = {k: v for k, v in made["settings"].items() if k in known}
+    return {**settings, **offsets, "prompts": (made["prompt"],)}
+
+
+def _say_what_came_of_it(folder: "RunFolder", *, as_json: bool) -> None:
+    if as_json:
+        from plaudit.runs.files import finite
+
+        print(json.dumps(finite(summary(folder)), ensure_ascii=False))
+        return
+    for record in folder.records:
+        print(_line(record))
+    print(f"\npictures  {folder.path / 'images'}\nreport    {folder.report}")
+
+
+def summary(folder: "RunFolder") -> dict[str, Any]:
+    """The run as --json prints it; paths as seen from where the command ran."""
+    images = []
+    for record in folder.records:
+        content = record.to_json()
+        for name in ("file", "before_file"):
+            content[name] = str(folder.path / content[name])
+        keep = (
+            "row",
+            "prompt",
+            "prompt_index",
+            "image_index",
+            "file",
+            "before_file",
+            "first_total",
+            "total",
+            "first_parts",
+            "parts",
+            "best_step",
+            "before",
+            "after",
+            "skipped",
+            "seconds",
+        )
+        images.append({name: content[name] for name in keep})
+    manifest = folder.manifest
+    return {
+        "run": str(folder.path),
+        "report": str(folder.report),
+        "status": manifest["status"],
+        "settings": manifest["settings"],
+        "seconds": manifest["seconds"],
+        "images": images,
+    }
+
+
+def _line(record: "ImageRecord") -> str:
+    line = f"{record.prompt}: reward {record.first_total:.3f} -> {record.total:.3f}"
+    if record.before and record.after:
+        words = {True: "right", False: "wrong"}
+        line += f", judged {words[record.before.right]} -> {words[record.after.right]}"
+        if record.after.reasons:
+            line += f" ({'; '.join(record.after.reasons)})"
+    return line
+
+
+COMMAND = Command(
+    name="generate",
+    purpose=(
+        "Draw pictures of prompts and improve each under rewards while it is drawn.\n"
+        "Writes a run folder: pictures (PNG, each knows how it was made), run.json, report.html.\n"
+        "Prompts come first, flags after them."
+    ),
+    examples="""
+plaudit generate "three blue stars"                     one picture, ReNO under four rewards
+plaudit generate "a red ring left of a green square" "two pink hearts" --images 4 --seed 7
+plaudit generate "a cyan diamond" --reward hps:5 clip:0.01 --held-out imagereward
+plaudit generate "a cyan diamond" --method best-of-n --steps 100
+plaudit generate --prompts-file prompts.txt --out runs/mine --json
+plaudit generate --resume runs/mine                     go on where a stopped run was
+plaudit generate --from-image runs/mine/images/0000-a-cyan-diamond.png
+""",
+    options=GenerateOptions,
+    run=run,
+    recorded=recorded,
+)

@@ -1,0 +1,117 @@
+"""`plaudit list`: the tables, for people and for programs."""
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from plaudit.core.registry import Registry
+from plaudit.shells.flags import Command, WrongUsage, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOptions:
+    """All that `plaudit list` takes."""
+
+    table: str = field(metadata={"positional": 1, "placeholder": "TABLE"})
+    """models, rewards, suites or presets"""
+    json: bool = False
+    """print an array of rows on stdout, each with its name"""
+
+
+def run(options: ListOptions) -> int:
+    """Print one table."""
+    if options.table not in TABLES:
+        hint = nearest(options.table, TABLES) or f" Known: {', '.join(TABLES)}."
+        raise WrongUsage(f"no table named {options.table!r}.{hint}")
+    rows = TABLES[options.table]()
+    if options.json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return 0
+    width = max(len(row["name"]) for row in rows) + 2
+    for row in rows:
+        print(f"{row['name']:<{width}}{row['summary']}")
+        print(f"{'':<{width}}{_details(row)}\n" if _details(row) else "")
+    return 0
+
+
+def _of_registry(table: Registry) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": entry.name,
+            "summary": entry.summary,
+            "licence": entry.licence,
+            "hub_id": entry.hub_id,
+            "revision": entry.revision,
+            "size_mb": entry.size_mb,
+            "extra": entry.extra,
+            **{key: list(v) if isinstance(v, tuple) else v for key, v in entry.facts.items()},
+        }
+        for entry in table
+    ]
+
+
+def _models() -> list[dict[str, Any]]:
+    from plaudit.generators.table import GENERATORS
+
+    return _of_registry(GENERATORS)
+
+
+def _rewards() -> list[dict[str, Any]]:
+    from plaudit.rewards.table import REWARDS
+
+    return _of_registry(REWARDS)
+
+
+def _suites() -> list[dict[str, Any]]:
+    from plaudit.suites.table import SUITES
+
+    return _of_registry(SUITES)
+
+
+def _presets() -> list[dict[str, Any]]:
+    from plaudit.methods.reno import RenoConfig
+    from plaudit.presets import reno
+
+    functions = [value for _, value in inspect.getmembers(reno, inspect.isfunction)]
+    presets = [it for it in functions if inspect.signature(it).return_annotation is RenoConfig]
+    return [
+        {"name": it.__name__, "summary": " ".join((it.__doc__ or "").split()), "method": "reno"}
+        for it in presets
+    ]
+
+
+def _details(row: dict[str, Any]) -> str:
+    """Everything else in the row that says something, on one line."""
+    shown = {
+        k.replace("_", " "): v
+        for k, v in row.items()
+        if k not in ("name", "summary") and v not in (None, "", 0.0)
+    }
+    return " · ".join(f"{key} {_in_words(value)}" for key, value in shown.items())
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, list):
+        return " to ".join(map(str, value)) if len(value) == 2 else " x ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+TABLES: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "models": _models,
+    "rewards": _rewards,
+    "suites": _suites,
+    "presets": _presets,
+}
+
+COMMAND = Command(
+    name="list",
+    purpose="What there is: models, rewards, suites, presets; licence, size and scale of each.",
+    examples="""
+plaudit list models
+plaudit list rewards --json
+""",
+    options=ListOptions,
+    run=run,
+)

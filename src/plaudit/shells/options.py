@@ -1,0 +1,84 @@
+"""What a user can say about how pictures are drawn: the flags that several commands share.
+
+The defaults of the method's own settings are those of `RenoConfig`, written again because that class comes
+with torch and a help page must not wait for it; a test compares the two.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+Method = Literal["reno", "best-of-n", "evolve", "none"]
+
+UNDECISIVE = ("out", "json", "resume", "from_image", "device", "batch_size", "prompts_file")
+"""options that do not decide what is drawn, or whose content is recorded under another name"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawingOptions:
+    """Model, method and rewards."""
+
+    model: str = "pocket-turbo"
+    """model of the table (plaudit list models) or a folder in its published format"""
+    method: Method = field(default="reno", metadata={"placeholder": "reno|best-of-n|evolve|none"})
+    """reno: follow the rewards' gradient; best-of-n: try many; evolve: CMA-ES, needs no gradient; none: one
+    picture as it comes"""
+    reward: tuple[str, ...] = field(default=(), metadata={"placeholder": "NAME:WEIGHT"})
+    """rewards and weights, as in: hps:5 imagereward:1; without a weight the reward's usual one. Left out: the
+    four of ReNO with their published weights"""
+    held_out: str | None = None
+    """reward that is measured and never optimised"""
+    steps: int = 50
+    """pictures drawn per image: gradient steps (reno) or trials (best-of-n, evolve)"""
+    seconds: float | None = field(default=None, metadata={"placeholder": "S"})
+    """best-of-n and evolve: time for each image, instead of steps"""
+    seed: int = 0
+    """the noise of an image depends on the seed and the image's number alone"""
+    lr: float | None = None
+    """reno: step size; left out: the published 5, scaled to the size of the noise"""
+    momentum: float = 0.9
+    """reno: Nesterov momentum"""
+    grad_clip: float = 0.1
+    """reno: largest gradient norm, per image"""
+    prior_weight: float = 0.01
+    """reno: weight of the penalty that keeps the noise as long as noise is"""
+    start_best_of: int = 1
+    """reno: start from the best of so many noises"""
+    patience: int | None = None
+    """reno: stop an image that has not improved for so many steps"""
+    guard_held_out: bool = False
+    """reno: stop an image whose held-out reward falls while the optimised one rises"""
+    batch_size: int = 16
+    """images drawn at once; changes speed and memory, not the pictures"""
+    device: str | None = None
+    """cpu, cuda or mps; left out: a GPU if there is one"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions(DrawingOptions):
+    """All that `plaudit generate` takes."""
+
+    prompts: tuple[str, ...] = field(default=(), metadata={"positional": "*", "placeholder": "PROMPT"})
+    """what to draw, each in quotes"""
+    prompts_file: Path | None = field(default=None, metadata={"placeholder": "FILE"})
+    """text file of more prompts, one a line; empty lines are skipped"""
+    images: int = 1
+    """images per prompt"""
+    prompt_offset: int = 0
+    """number of the first prompt: splits a long list over machines with the noise unchanged"""
+    image_offset: int = 0
+    """number of each prompt's first image: more images of a prompt, none of them twice"""
+    out: Path | None = field(default=None, metadata={"placeholder": "DIR"})
+    """folder of the run (default: runs/<date>-<prompt>); never one that is in use"""
+    resume: Path | None = field(default=None, metadata={"placeholder": "DIR"})
+    """continue the run in this folder with its own settings; finished images are kept"""
+    from_image: Path | None = field(default=None, metadata={"placeholder": "FILE"})
+    """draw the image in this PNG again, from the settings inside it; other flags go over them"""
+    json: bool = False
+    """print one JSON object on stdout, and nothing else there"""
+
+
+def decisive(options: DrawingOptions) -> dict[str, Any]:
+    """The options that decide what is drawn, as JSON types."""
+    values = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in UNDECISIVE}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -1,0 +1,92 @@
+import math
+
+import pytest
+import torch
+
+from plaudit.core.errors import BadConfig, UnknownName
+from plaudit.pocket.folders import WEIGHTS
+from plaudit.rewards.check import check_reward
+from plaudit.rewards.image_reward import ImageReward
+from plaudit.rewards.table import REWARDS, load_reward, load_rewards, read_spec
+
+
+@pytest.mark.parametrize("entry", list(REWARDS), ids=lambda entry: entry.name)
+def test_every_row_says_what_a_user_must_know(entry):
+    low, high = entry.facts["raw_scale"]
+    assert low < high
+    assert math.isfinite(entry.facts["default_weight"])
+    assert entry.facts["paper"]
+    assert callable(entry.resolve())
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("entry", list(REWARDS), ids=lambda entry: entry.name)
+def test_every_row_keeps_the_contract(entry):
+    if not (WEIGHTS / entry.arguments["name"]).is_dir():
+        pytest.skip(f"{entry.arguments['name']} is not built into this installation")
+    check_reward(load_reward(entry.name))
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("hps:2", ("hps", 2.0)),
+        ("HPS", ("hps", 5.0)),
+        ("imagereward", ("imagereward", 1.0)),
+        ("pocket-clip:0.25", ("pocket-clip", 0.25)),
+        ("clip:-1", ("clip", -1.0)),
+        ("./mine:3", ("./mine", 3.0)),
+        ("./mine", ("./mine", 1.0)),
+    ],
+)
+def test_a_spec_is_a_name_and_a_weight(spec, expected):
+    assert read_spec(spec) == expected
+
+
+@pytest.mark.parametrize("spec", ["hps:", "hps:much", "hps:5:x"])
+def test_a_weight_that_is_no_number_is_refused(spec):
+    with pytest.raises(BadConfig, match="not a number"):
+        read_spec(spec)
+
+
+def test_a_spec_without_a_name_is_refused():
+    with pytest.raises(BadConfig, match="has no name"):
+        read_spec(":5")
+
+
+def test_a_folder_whose_name_has_a_colon_is_a_folder(tmp_path):
+    folder = tmp_path / "mine:2"
+    folder.mkdir()
+    assert read_spec(str(folder)) == (str(folder), 1.0)
+
+
+def test_an_unknown_name_gets_the_nearest():
+    with pytest.raises(UnknownName, match="Did you mean 'imagereward'"):
+        load_reward("imagerewad")
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(BadConfig, match="no reward folder"):
+        load_reward(str(tmp_path / "nothing"))
+
+
+def test_a_folder_that_holds_no_reward_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(UnknownName, match=r"holds no reward.*'t5'"):
+        load_reward(str(tmp_path))
+
+
+def test_the_same_reward_twice_is_refused(clip_folder):
+    with pytest.raises(BadConfig, match="given twice"):
+        load_rewards([f"{clip_folder}:1", f"{clip_folder}:2"])
+
+
+def test_rewards_load_from_folders_with_their_weights(clip_folder, image_reward_folder):
+    mix = load_rewards([f"{clip_folder}:0.5", str(image_reward_folder)])
+    assert [weight for weight, _ in mix.parts.values()] == [0.5, 1.0]
+    assert isinstance(mix.parts[str(image_reward_folder)][1], ImageReward)
+    images = torch.rand(2, 3, 16, 16)
+    parts = mix.score_parts(images, ["a red star", "a ring"])
+    torch.testing.assert_close(
+        mix(images, ["a red star", "a ring"]), 0.5 * parts[str(clip_folder)] + parts[str(image_reward_folder)]
+    )

@@ -1,0 +1,109 @@
+import hashlib
+import json
+
+import pytest
+import torch
+from made_runs import folder, result
+from PIL import Image
+
+from plaudit.core.errors import BadConfig, UnknownName
+from plaudit.core.registry import Entry, Registry
+from plaudit.runs.provenance import check_known, checksums, png_bytes, read_image, read_provenance, source_of
+
+
+def test_a_picture_tells_how_it_was_made(tmp_path):
+    run = folder(tmp_path / "run")
+    (record,) = run.keep([result(1)])
+    made = read_provenance(run.path / record.file)
+    assert made["prompt"] == record.prompt
+    assert (made["prompt_index"], made["image_index"]) == (1, 0)
+    assert made["settings"]["seed"] == 5
+    assert "prompts" not in made["settings"]
+    assert made["sources"] == run.manifest["sources"]
+    assert made["parts"] == {"hps": 0.3, "clip": 19.0}
+
+
+def test_other_viewers_find_a_line_they_can_show(tmp_path):
+    (record,) = folder(tmp_path / "run").keep([result(0)])
+    text = Image.open(tmp_path / "run" / record.file).text["parameters"]
+    assert text.startswith("a red ring\nSteps: 3, Seed: 5, Model: pocket-turbo")
+
+
+def test_prompts_in_any_script_survive(tmp_path):
+    (record,) = folder(tmp_path / "run").keep([result(0, prompt="红色的圆 - ça")])
+    assert read_provenance(tmp_path / "run" / record.file)["prompt"] == "红色的圆 - ça"
+
+
+def test_a_picture_of_another_program_has_no_provenance(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_bytes(torch.zeros(3, 4, 4)))
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg")
+    assert read_provenance(tmp_path / "a.png") is None
+    assert read_provenance(tmp_path / "a.jpg") is None
+
+
+def test_rounding_to_bytes_goes_to_the_nearest(tmp_path):
+    values = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 1.0, 1.7, -0.3])
+    (tmp_path / "a.png").write_bytes(png_bytes(values.view(1, 1, 6).expand(3, 1, 6)))
+    expected = torch.tensor([0.0, 0.0, 1.0, 255.0, 255.0, 0.0]) / 255
+    torch.testing.assert_close(read_image(tmp_path / "a.png")[0, 0], expected)
+
+
+def test_grey_and_transparent_pictures_are_read_as_three_channels(tmp_path):
+    Image.new("L", (5, 3), 255).save(tmp_path / "grey.png")
+    Image.new("RGBA", (5, 3)).save(tmp_path / "clear.png")
+    assert read_image(tmp_path / "grey.png").shape == (3, 3, 5)
+    assert read_image(tmp_path / "clear.png").shape == (3, 3, 5)
+
+
+@pytest.mark.parametrize("read", [read_image, read_provenance])
+def test_what_is_no_picture_is_refused_in_one_sentence(tmp_path, read):
+    (tmp_path / "a.png").write_text("not a picture")
+    with pytest.raises(BadConfig, match="is not an image"):
+        read(tmp_path / "a.png")
+    with pytest.raises(BadConfig, match="there is no file"):
+        read(tmp_path / "none.png")
+    with pytest.raises(BadConfig, match="cannot read"):
+        read(tmp_path)
+    whole = png_bytes(torch.rand(3, 32, 32))
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadConfig, match="image"):
+        read(tmp_path / "cut.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("{", "damaged"), ('{"format": 7}', "another version"), ("[]", "another")]
+)
+def test_provenance_that_cannot_be_read_is_refused(tmp_path, text, says):
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_itxt("plaudit", text)
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(BadConfig, match=says):
+        read_provenance(tmp_path / "a.png")
+
+
+def test_a_source_is_known_by_what_its_weights_are(tmp_path):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "a.safetensors").write_bytes(b"weights")
+    source = source_of(Registry("model", []), str(tmp_path))
+    assert source["weights"] == {"unet/a.safetensors": hashlib.sha256(b"weights").hexdigest()}
+    hub = Entry(name="sd-turbo", target="x:y", summary="", hub_id="stabilityai/sd-turbo", revision="abc")
+    assert source_of(Registry("model", [hub]), "SD-Turbo")["revision"] == "abc"
+    assert json.dumps(source)
+
+
+def test_a_changed_weight_changes_the_checksum(tmp_path):
+    for name, content in (("a", b"one"), ("b", b"two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.safetensors").write_bytes(content)
+    assert checksums(tmp_path / "a") != checksums(tmp_path / "b")
+    assert len(checksums(tmp_path / "a")["m.safetensors"]) == 64
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest(tmp_path):
+    table = Registry("model", [Entry(name="pocket-turbo", target="x:y", summary="")])
+    with pytest.raises(UnknownName, match="Did you mean 'pocket-turbo'"):
+        check_known(table, "pocket-trubo")
+    check_known(table, "someone/model")
+    check_known(table, str(tmp_path))

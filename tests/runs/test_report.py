@@ -1,0 +1,142 @@
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+from made_runs import SETTINGS, folder, result
+
+from plaudit.runs.curves import HEIGHT, WIDTH, curve
+from plaudit.runs.folder import RunFolder
+from plaudit.runs.report import page, write_report
+
+
+class Reader(HTMLParser):
+    """Collects what a page refers to and checks that its tags are closed in order."""
+
+    VOID = ("meta", "img")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.words = ""
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.references += [v for k, v in attrs if k in ("src", "href", "srcset", "action", "data", "poster")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def read(run: RunFolder) -> Reader:
+    reader = Reader()
+    reader.feed(page(run))
+    assert reader.open == []
+    return reader
+
+
+def test_the_report_needs_nothing_but_itself(tmp_path):
+    run = folder(tmp_path / "run")
+    run.keep([result(0), result(1)])
+    reader = read(run)
+    assert len(reader.references) == 6
+    assert all(reference.startswith("data:image/png;base64,") for reference in reader.references)
+    assert {"script", "link", "iframe"}.isdisjoint(reader.tags)
+    assert not re.search(r"url\(|@import|https?://", page(run))
+
+
+def test_a_prompt_cannot_put_markup_into_the_report(tmp_path):
+    run = folder(tmp_path / "run")
+    run.keep([result(1, prompt="<script>alert(1)</script>\" onload='x' & more")])
+    reader = read(run)
+    assert "script" not in reader.tags
+    assert "<script>alert(1)</script>\" onload='x' & more" in reader.words
+
+
+def test_the_report_says_what_became_of_each_image(tmp_path):
+    run = folder(tmp_path / "run")
+    run.keep([result(0), result(1, total=0.5)])
+    words = read(run).words
+    assert SETTINGS["prompts"][0] in words
+    assert "1 of 2" in words
+    assert "step 2" in words
+    assert "no red ring" in words or "wrong" in words
+    assert "+1.500" in words
+    assert "hps:5" in words
+
+
+def test_small_pictures_are_enlarged_with_hard_edges_and_large_ones_are_not(tmp_path):
+    run = folder(tmp_path / "run")
+    big = torch.zeros(3, 300, 300)
+    run.keep([result(0, first_image=big, image=big, strip=())])
+    assert 'class="small"' not in page(run)
+    run.keep([result(0)])
+    assert page(run).count('class="small"') == 3
+
+
+def test_a_report_can_be_made_of_an_unfinished_run_and_of_lost_pictures(tmp_path):
+    run = folder(tmp_path / "run")
+    assert "No image finished" in read(run).words
+    (record,) = run.keep([result(0, total=math.nan, first_total=math.nan, trace=(math.nan, math.nan))])
+    (run.path / record.before_file).unlink()
+    assert "no longer in the run" in read(RunFolder.open(run.path)).words
+
+
+def test_the_report_is_written_into_the_run(tmp_path):
+    run = folder(tmp_path / "run")
+    run.keep([result(0)])
+    assert write_report(run).read_text() == page(run)
+
+
+def points_of(svg: str, kind: str) -> list[tuple[float, float]]:
+    text = re.search(rf'class="{kind}" points="([^"]*)"', svg)[1]
+    return [tuple(map(float, pair.split(","))) for pair in text.split()]
+
+
+def test_a_curve_rises_where_the_reward_does():
+    svg = curve((1.0, 3.0, 2.0), best_step=1, label="x")
+    (x0, y0), (x1, y1), (x2, y2) = points_of(svg, "line")
+    assert x0 < x1 < x2
+    assert y1 < y2 < y0
+    assert math.isclose(y0 - y1, 2 * (y0 - y2), rel_tol=0.02)
+    best = points_of(svg, "best")
+    assert best[1] == (x1, y1)
+    assert best[2][1] == y1
+    assert f'cx="{x1:.1f}" cy="{y1:.1f}"' in svg
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        (1.0, 1.0),
+        (0.0, 0.0),
+        (-5.0, 1e-9),
+        (1e6, 2e6),
+        tuple(i / 7 for i in range(1000)),
+        (0.123, 0.124),
+        (1.0, math.nan, 2.0),
+    ],
+    ids=str,
+)
+def test_every_curve_stays_inside_its_frame(trace):
+    svg = curve(trace, best_step=0, label="x")
+    for x, y in points_of(svg, "line") + points_of(svg, "best"):
+        assert 0 <= x <= WIDTH
+        assert 0 <= y <= HEIGHT
+    assert 2 <= svg.count('class="grid"') <= 8
+    assert len(points_of(svg, "line")) <= 201
+
+
+def test_one_step_has_no_curve():
+    assert curve((1.0,), best_step=0, label="x") == ""

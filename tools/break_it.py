@@ -1,0 +1,123 @@
+"""Breaks chosen lines on purpose, one at a time, and checks that a test notices each.
+
+    python tools/break_it.py             all of them
+    python tools/break_it.py clip        those whose name holds "clip"
+
+A test suite proves something only about lines whose breaking it notices. Every break is made in a copy of the
+package, so that the work tree is never touched. Exit code 1 if a break went unnoticed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Break:
+    """One line made wrong, and the tests that must fail for it."""
+
+    name: str
+    file: str
+    """below src/plaudit"""
+    right: str
+    """text that occurs exactly once in the file"""
+    wrong: str
+    tests: str
+    """what to give to pytest, below tests/"""
+
+
+BREAKS = (
+    Break(
+        name="an abbreviated flag is let through",
+        file="shells/flags.py",
+        right="if looks_like_flag and name not in known:",
+        wrong="if looks_like_flag and not any(flag.startswith(name) for flag in known):",
+        tests="shells/test_cli.py",
+    ),
+    Break(
+        name="a half-written file is left behind",
+        file="runs/files.py",
+        right="        part.unlink(missing_ok=True)\n",
+        wrong="        pass\n",
+        tests="runs/test_files.py",
+    ),
+    Break(
+        name="a run takes another run's folder",
+        file="runs/folder.py",
+        right='if (path / "run.json").exists():',
+        wrong='if (path / "no.json").exists():',
+        tests="runs/test_folder.py",
+    ),
+    Break(
+        name="run.json is written before the pictures",
+        file="runs/folder.py",
+        right="        records = [self._keep_one(result) for result in results]\n",
+        wrong="        self.save()\n        records = [self._keep_one(result) for result in results][:-1]\n",
+        tests="runs/test_folder.py",
+    ),
+    Break(
+        name="prompts are not escaped in the report",
+        file="runs/report.py",
+        right="<h3>{escape(record.prompt)}{number}</h3>",
+        wrong="<h3>{record.prompt}{number}</h3>",
+        tests="runs/test_report.py",
+    ),
+    Break(
+        name="finished images are drawn again on resume",
+        file="shells/generate.py",
+        right="[row for row in job.rows if row not in done]",
+        wrong="[row for row in job.rows]",
+        tests="shells/test_generate.py",
+    ),
+    Break(
+        name="an image is repeated from another noise",
+        file="shells/generate.py",
+        right='"prompt_offset": made["prompt_index"]',
+        wrong='"prompt_offset": 0',
+        tests="shells/test_generate.py",
+    ),
+)
+
+
+def main(names: Sequence[str]) -> int:
+    """The number of breaks that no test noticed, at most 1."""
+    chosen = [b for b in BREAKS if not names or any(name in b.name for name in names)]
+    missed = [b for b in chosen if not noticed(b)]
+    print(f"{len(chosen) - len(missed)} of {len(chosen)} breaks were noticed")
+    return 1 if missed else 0
+
+
+def noticed(broken: Break) -> bool:
+    """Whether a test fails with the break, and only with it. Prints one line."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "src"
+        shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__", "weights"))
+        weights = ROOT / "src/plaudit/pocket/weights"
+        if weights.is_dir():
+            (copy / "plaudit/pocket/weights").symlink_to(weights)
+        path = copy / "plaudit" / broken.file
+        text = path.read_text()
+        if text.count(broken.right) != 1:
+            sys.exit(f"{broken.name!r}: its line occurs {text.count(broken.right)} times in {broken.file}")
+        path.write_text(text.replace(broken.right, broken.wrong))
+        caught = _run(copy, broken.tests).returncode == 1
+    print(f"{'noticed' if caught else 'MISSED '}  {broken.name}")
+    return caught
+
+
+def _run(source: Path, tests: str) -> "subprocess.CompletedProcess[bytes]":
+    """pytest on the tests with the package taken from `source`. Exit code 1 means that a test failed."""
+    arguments = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/{tests}"]
+    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, check=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
