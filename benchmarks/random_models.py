@@ -13,7 +13,8 @@ from plaudit.rewards.clip_towers import ClipTowers
 from plaudit.rewards.image_reward import ImageReward, ImageRewardModel
 from plaudit.rewards.mix import WeightedSum
 
-# "sd-turbo" has the published sizes: Stable Diffusion 2.1, three CLIP ViT-H/14 at 224 pixels, BLIP ViT-L.
+# "pocket" has the pocket models' sizes; "sd-turbo" the published ones: Stable Diffusion 2.1, three CLIP ViT-H/14
+# at 224 pixels, BLIP ViT-L.
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
         "length": 16, "text": (32, 2, 2), "noise": (4, 8), "unet": (16, 32), "heads": (2, 2), "layers": 1,
@@ -22,8 +23,8 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "pocket": {
         "length": 32, "text": (128, 3, 4), "noise": (8, 8), "unet": (96, 128), "heads": (4, 4), "layers": 1,
-        "vae": (16, 32, 64, 128), "groups": 8, "clip": (192, 6, 6, 64, 8), "clip_text": (128, 3, 4),
-        "blip": (192, 6, 6, 64, 8), "blip_text": (128, 3, 4), "mlp": (128, 64, 32, 16),
+        "vae": (16, 32, 64, 128), "groups": 8, "clip": (128, 4, 4, 64, 8), "clip_text": (128, 3, 4),
+        "blip": (128, 4, 4, 64, 8), "blip_text": (128, 3, 4), "mlp": (64, 32, 16, 8), "mid": None,
     },
     "sd-turbo": {
         "length": 77, "text": (1024, 23, 16), "noise": (4, 64), "unet": (320, 640, 1280, 1280),
@@ -77,7 +78,7 @@ def new_generator(sizes: dict[str, Any], tokenizer: Any, dtype: torch.dtype) -> 
         block_out_channels=sizes["unet"], attention_head_dim=sizes["heads"], cross_attention_dim=width,
         down_block_types=(*("CrossAttnDownBlock2D",) * (depth - 1), "DownBlock2D"),
         up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * (depth - 1)),
-        norm_num_groups=sizes["groups"],
+        norm_num_groups=sizes["groups"], mid_block_type=sizes.get("mid", "UNetMidBlock2DCrossAttn"),
     )  # fmt: skip
     vae = AutoencoderKL(
         latent_channels=channels, block_out_channels=sizes["vae"], layers_per_block=sizes["layers"],

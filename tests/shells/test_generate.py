@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def pictures(run: RunFolder) -> dict[int, torch.Tensor]:
 def drawn(*line: str) -> RunFolder:
     """The run that a command line, which must succeed, made in the folder its --out names."""
     assert main(["generate", *line]) == 0
-    return RunFolder.open(line[line.index("--out") + 1])
+    return RunFolder.open(Path(line[line.index("--out") + 1]))
 
 
 def test_one_command_leaves_pictures_settings_and_report(models, capsys, tmp_path):
@@ -67,7 +68,7 @@ def test_one_command_leaves_pictures_settings_and_report(models, capsys, tmp_pat
         assert image["seconds"] > 0
 
 
-def test_a_picture_can_be_drawn_again_from_itself_alone(models, tmp_path):
+def test_a_picture_can_be_drawn_again_from_itself_alone(models):
     run = drawn("a red circle", "a star", *models, "--images", "2", "--seed", "3", "--out", "first")
     for record in run.records:
         again = drawn("--from-image", str(run.path / record.file), "--out", f"again{record.row}")
@@ -121,17 +122,17 @@ def test_a_stopped_run_goes_on_where_it_was_and_ends_as_if_never_stopped(models,
     with monkeypatch.context() as patch:
         stop_after(1, error, patch)
         assert main(["generate", *line, "--out", "half"]) == 1
-    out, err = capsys.readouterr()
+    err = capsys.readouterr().err
     assert (
         "1 of 3 images are finished and kept in 'half'. Continue with: plaudit generate --resume half" in err
     )
     assert err.count("\n") == 1
-    assert RunFolder.open("half").finished_rows() == {0}
+    assert RunFolder.open(Path("half")).finished_rows() == {0}
     with monkeypatch.context() as patch:
         drawn_now = stop_after(99, error, patch)
         assert main(["generate", "--resume", "half"]) == 0
     assert drawn_now == [1, 2]
-    resumed = RunFolder.open("half")
+    resumed = RunFolder.open(Path("half"))
     assert resumed.manifest["status"] == "finished"
     assert [r.trace for r in resumed.records] == [r.trace for r in whole.records]
     assert all(torch.equal(picture, pictures(resumed)[row]) for row, picture in pictures(whole).items())
@@ -148,7 +149,7 @@ def test_resuming_a_finished_run_draws_nothing(models, monkeypatch, capsys):
     assert len(json.loads(capsys.readouterr().out.splitlines()[-1])["images"]) == 1
 
 
-def test_a_run_is_not_continued_with_other_weights(models, tmp_path, capsys):
+def test_a_run_is_not_continued_with_other_weights(models, capsys):
     run = drawn("a circle", *models, "--out", "run")
     manifest = json.loads((run.path / "run.json").read_text())
     manifest["sources"]["rewards"][0]["weights"]["model.safetensors"] = "0" * 64
@@ -221,7 +222,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(line, says, tmp_path, monk
     assert sorted(path.name for path in tmp_path.iterdir()) == ["binary", "blank"]
 
 
-def test_no_permission_to_write_is_one_sentence(models, monkeypatch, capsys, tmp_path):
+def test_no_permission_to_write_is_one_sentence(models, monkeypatch, capsys):
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", "locked/run")
 
@@ -242,7 +243,7 @@ def test_an_image_without_a_score_is_named_and_the_others_are_kept(models, monke
     monkeypatch.setattr(ImageReward, "__call__", broken)
     assert main(["generate", "a circle", "a star", "a ring", *models, "--out", "run"]) == 1
     assert "no finite score for 'a star' from reward" in capsys.readouterr().err
-    assert RunFolder.open("run").finished_rows() == {0, 2}
+    assert RunFolder.open(Path("run")).finished_rows() == {0, 2}
 
 
 def test_ctrl_c_keeps_what_is_finished(models, tmp_path):

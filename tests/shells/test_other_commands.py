@@ -62,7 +62,8 @@ def test_score_asks_the_judge_about_scenes(tmp_path, clip_folder, capsys):
         (["pocket", "show", "a fox"], "is not about the pocket world"),
     ],
 )
-def test_bad_input_is_one_sentence(line, says, tmp_path, picture, monkeypatch, capsys):
+@pytest.mark.usefixtures("picture")
+def test_bad_input_is_one_sentence(line, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text").write_text("not a picture")
     assert main(line) == 1
@@ -104,14 +105,32 @@ def test_a_shown_scene_is_what_its_prompt_asks_for(prompt, tmp_path, capsys, mon
     assert judge(read_image(tmp_path / "s.png")[None], [parse(prompt)])[0].right
 
 
-def test_the_doctor_looks_at_everything_and_answers_with_one_object(capsys, monkeypatch):
+def test_the_doctor_looks_at_everything_and_answers_with_one_object(capsys):
     code = main(["doctor", "--json"])
     answer = json.loads(capsys.readouterr().out)
     assert code == (0 if answer["works"] else 1)
     seen = {finding["what"]: finding for finding in answer["findings"]}
-    assert {"torch", "diffusers", "device", "pocket-turbo", "working folder", "hub cache"} <= set(seen)
-    assert seen["torch"]["state"] == "good"
+    assert {"device", "bfloat16", "pocket-turbo", "working folder", "hub cache"} <= set(seen)
     assert answer["works"] == all(finding["state"] != "bad" for finding in answer["findings"])
+
+
+@pytest.mark.parametrize(
+    ("needs", "state", "says"),
+    [
+        ("torch>=2.6", "good", torch.__version__),
+        ("torch<2", "note", "made for <2"),
+        ("no-such-package>=1", "bad", "missing"),
+    ],
+)
+def test_the_doctor_compares_packages_with_what_is_required(needs, state, says, monkeypatch):
+    from plaudit.shells import doctor
+
+    monkeypatch.setattr(
+        doctor.importlib.metadata, "requires", lambda _: [needs, "pytest>=99; extra == 'dev'"]
+    )
+    (finding,) = doctor.packages()
+    assert finding.state == state
+    assert says in finding.says
 
 
 def test_the_doctor_finds_a_missing_model(capsys, monkeypatch, tmp_path):

@@ -22,16 +22,16 @@ BORROWED = {"pocket-turbo": ("pocket-base", ("vae", "text_encoder", "tokenizer")
 """model: whose parts it shares, and which"""
 
 
-def pocket_folder(name: str) -> Path:
+def pocket_folder(name: str, *, root: Path = WEIGHTS) -> Path:
     """The folder of a pocket model. Raises BadConfig if the model is not built into this installation."""
-    own = WEIGHTS / name
+    own = root / name
     if name not in POCKET_MODELS or not own.is_dir():
         raise BadConfig(f"{name!r} is not in this installation; build it with: plaudit pocket build {name}")
     if name not in BORROWED:
         return own
     lender, parts = BORROWED[name]
     sources = {child.name: child for child in own.iterdir()}
-    sources |= {part: WEIGHTS / lender / part for part in parts}
+    sources |= {part: root / lender / part for part in parts}
     return _assembled(name, sources)
 
 

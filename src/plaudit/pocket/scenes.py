@@ -89,6 +89,8 @@ def scene_is_held_out(scene: Scene) -> bool:
         return False
     a, b = scene.things
     first, second = (a.shape, a.colour), (b.shape, b.colour)
+    if first == second:
+        return False
     return is_held_out(first, second, order_of(a, b)) or is_held_out(first, second, "and")
 
 

@@ -51,7 +51,15 @@ def packages() -> Iterator[Finding]:
     """Whether each required package is there, and in a version that this release was made for."""
     from packaging.requirements import Requirement
 
-    for line in importlib.metadata.requires("plaudit") or ():
+    try:
+        lines = importlib.metadata.requires("plaudit") or []
+    except importlib.metadata.PackageNotFoundError:
+        says = (
+            "runs from its sources and is not installed, so what it needs is not looked up; pip install -e ."
+        )
+        yield Finding(what="plaudit", state=NOTE, says=says)
+        return
+    for line in lines:
         requirement = Requirement(line)
         if requirement.marker is not None:
             continue

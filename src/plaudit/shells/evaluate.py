@@ -2,21 +2,21 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.core.errors import UnknownName
 from plaudit.shells.flags import Command, WrongUsage
-from plaudit.shells.options import DrawingOptions, Method
+from plaudit.shells.options import DrawingOptions, Method, decisive
 from plaudit.suites.table import SUITES
 
 if TYPE_CHECKING:
     from plaudit.generators.generator import NoiseGenerator
     from plaudit.methods.reno import Step
-
-    Draw = Callable[[Sequence[str], Sequence[int] | None], Iterator[Step]]
-    """a method at work on prompts, on all of their rows or some"""
+    from plaudit.suites.run import Draw, Scores, Suite
+    from plaudit.suites.statistics import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,46 +43,91 @@ def run(options: EvaluateOptions) -> int:
         entry = SUITES.find(options.suite)
     except UnknownName as error:
         raise WrongUsage(str(error)) from error
-    evaluate = entry.resolve()
-    generator, draw = _drawing(options)
-    scores = evaluate(
-        generator,
-        draw=draw,
-        seed=options.seed,
-        images_per_prompt=options.images,
-        num_prompts=options.prompts,
-        out=options.out,
+    from plaudit.runs.evaluation import EvaluationFolder
+    from plaudit.suites.run import draw_and_judge, rows_to_draw, score
+
+    suite: Suite = entry.build()
+    every = rows_to_draw(suite, num_prompts=options.prompts, images_per_prompt=options.images)
+    generator, draw, sources = _drawing(options)
+    folder = EvaluationFolder(options.out, _settings(options, sources)) if options.out else None
+    # A folder may hold more than is asked for now: the rows of a larger share of the prompts.
+    judged = [one for one in folder.judged if one.row in set(every)] if folder else []
+    done = {one.row for one in judged}
+    rows = [row for row in every if row not in done]
+    found = draw_and_judge(
+        suite, generator, rows, draw=draw, images_per_prompt=options.images, seed=options.seed
     )
-    print(json.dumps(scores, ensure_ascii=False) if options.json else as_table(scores))
+    with _bar(f"evaluating {options.model}", total=len(every), done=len(done)) as advance:
+        for batch, images in found:
+            judged += batch
+            if folder:
+                folder.keep(batch, images)
+            advance(len(judged), sum(one.right for one in judged) / len(judged))
+    scores = score(judged)
+    if folder:
+        folder.finish(scores)
+    print(json.dumps(asdict(scores), ensure_ascii=False) if options.json else as_table(scores))
     return 0
 
 
-def _drawing(options: EvaluateOptions) -> "tuple[NoiseGenerator, Draw | None]":
-    """The model, and how the method draws prompts; None if pictures are taken as they come."""
+def _drawing(options: EvaluateOptions) -> "tuple[NoiseGenerator, Draw | None, dict[str, Any]]":
+    """The model, how the method draws prompts (None if pictures are taken as they come), and what was loaded."""
     from plaudit.shells.drawing import device_of, set_up, start
 
     if options.method == "none":
-        from plaudit.generators.table import load_generator
+        from plaudit.generators.table import GENERATORS, load_generator
+        from plaudit.runs.provenance import check_known, source_of
 
-        return load_generator(options.model, device=device_of(options.device)), None
+        check_known(GENERATORS, options.model)
+        source = {"model": source_of(GENERATORS, options.model)}
+        return load_generator(options.model, device=device_of(options.device)), None, source
     shop = set_up(options)
 
     def draw(prompts: Sequence[str], only: Sequence[int] | None) -> "Iterator[Step]":
         return start(shop, prompts, images_per_prompt=options.images, rows=only)
 
-    return shop.generator, draw
+    return shop.generator, draw, shop.sources
 
 
-def as_table(scores: Mapping[str, Any], indent: str = "") -> str:
-    """The scores, one a line, groups of scores further in."""
-    lines = []
-    for name, value in scores.items():
-        if isinstance(value, Mapping):
-            lines += [f"{indent}{name}", as_table(value, indent + "  ")]
-            continue
-        shown = f"{value:.3f}" if isinstance(value, float) else str(value)
-        lines.append(f"{indent}{name:<{24 - len(indent)}}{shown}")
-    return "\n".join(lines)
+def _settings(options: EvaluateOptions, sources: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the verdicts; how many of the prompts are drawn does not."""
+    from plaudit.shells.drawing import spell_out
+
+    spelled = decisive(options if options.method == "none" else spell_out(options))
+    return {name: value for name, value in spelled.items() if name != "prompts"} | {"sources": dict(sources)}
+
+
+@contextmanager
+def _bar(title: str, *, total: int, done: int) -> "Iterator[Callable[[int, float], None]]":
+    """A bar of judged images on stderr, with the share right so far. Shows nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("right {task.fields[right]}"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(title, total=total, completed=done, right="...")
+        yield lambda count, right: progress.update(task, completed=count, right=f"{right:.1%}")
+
+
+def as_table(scores: "Scores") -> str:
+    """The scores with their 95 % intervals, one a line."""
+    rows: list[tuple[str, Estimate | None]] = [("accuracy (mean of tasks)", scores.accuracy)]
+    rows += [(f"  {task}", estimate) for task, estimate in scores.tasks.items()]
+    rows += [("seen combinations", scores.seen), ("unseen combinations", scores.unseen)]
+    lines = [f"{'':<26}{'right':>7}   95 % interval    prompts"]
+    for name, estimate in rows:
+        if estimate is not None:
+            interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
+            lines.append(f"{name:<26}{estimate.value:>7.3f}   {interval:<17}{estimate.prompts}")
+    return "\n".join([*lines, f"{scores.images} images"])
 
 
 COMMAND = Command(

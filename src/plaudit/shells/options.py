@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 Method = Literal["reno", "best-of-n", "evolve", "none"]
 
-UNDECISIVE = ("out", "json", "resume", "from_image", "device", "batch_size", "prompts_file")
-"""options that do not decide what is drawn, or whose content is recorded under another name"""
+UNDECISIVE = ("out", "json", "resume", "from_image", "device", "prompts_file")
+"""options that are not recorded: no picture depends on them, or their content is under another name"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,6 @@ class GenerateOptions(DrawingOptions):
 
 
 def decisive(options: DrawingOptions) -> dict[str, Any]:
-    """The options that decide what is drawn, as JSON types."""
+    """The options to record, as JSON types."""
     values = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in UNDECISIVE}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

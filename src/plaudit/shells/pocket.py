@@ -44,7 +44,6 @@ def build(options: BuildOptions) -> int:
     """Train, one line every few seconds on stderr."""
     from rich.console import Console
 
-    from plaudit.pocket.build import build as build_models
     from plaudit.pocket.folders import POCKET_MODELS
     from plaudit.shells.drawing import device_of
 
@@ -52,6 +51,8 @@ def build(options: BuildOptions) -> int:
         if name not in POCKET_MODELS:
             hint = nearest(name, POCKET_MODELS) or f" Known: {', '.join(POCKET_MODELS)}."
             raise UnknownName(f"no pocket model named {name!r}.{hint}")
+    from plaudit.pocket.build import build as build_models
+
     device = device_of(options.device)
     console = Console(stderr=True)
     for name in options.names or POCKET_MODELS:

@@ -13,7 +13,14 @@ import numpy as np
 from plaudit.pocket.prompts import TASKS, Request, Wanted, say
 from plaudit.pocket.scenes import COLOURS, SHAPES, is_held_out
 
-NUM_PROMPTS = {"single_object": 80, "two_object": 99, "counting": 80, "colors": 94, "position": 100, "color_attr": 100}
+NUM_PROMPTS = {
+    "single_object": 80,
+    "two_object": 99,
+    "counting": 80,
+    "colors": 94,
+    "position": 100,
+    "color_attr": 100,
+}
 """GenEval's prompts per task; 553 in all"""
 
 _RELATIONS = ("left", "right", "above", "below")
@@ -62,7 +69,9 @@ def _request(task: str, rng: np.random.Generator, unseen: bool) -> Request:
     if task == "counting":
         shape, colour = _thing(rng)
         with_colour = colour if rng.random() < 0.6 else None
-        return Request(task=task, wanted=(Wanted(shape=shape, colour=with_colour, count=int(rng.integers(2, 5))),))
+        return Request(
+            task=task, wanted=(Wanted(shape=shape, colour=with_colour, count=int(rng.integers(2, 5))),)
+        )
     while True:
         first, second = _thing(rng), _thing(rng)
         relation = str(rng.choice(_RELATIONS)) if task == "position" else None

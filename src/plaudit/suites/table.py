@@ -7,7 +7,7 @@ SUITES = Registry(
     [
         Entry(
             name="pocket",
-            target="plaudit.suites.run:evaluate_pocket",
+            target="plaudit.suites.run:pocket",
             summary="PocketEval: GenEval's six tasks on the pocket world, scored by the exact judge",
             facts={"prompts": 553, "images_per_prompt": 4, "after": "GenEval, Ghosh et al. 2023"},
         ),

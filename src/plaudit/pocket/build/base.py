@@ -23,7 +23,7 @@ from plaudit.pocket.prompts import describe
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import Scene, draw_scene
 
-PLAN = Plan(steps=9000, batch=64, lr=1.2e-3, warmup=300, ema=0.9995, decay=0.5)
+PLAN = Plan(steps=5000, batch=64, lr=1.5e-3, warmup=200, ema=0.999, decay=0.6)
 POOL = 98_304
 """scenes encoded before training; prompts are drawn anew each time"""
 NO_PROMPT = 0.1

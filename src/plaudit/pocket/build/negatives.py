@@ -22,8 +22,8 @@ def false_requests(scene: Scene, request: Request, rng: np.random.Generator, cou
     found: list[Request] = []
     for attempt in range(200):
         changed = _changed(request, rng)
-        if attempt % 8 == 7:  # a request with few neighbours needs two changes
-            changed = _changed(changed, rng)
+        if attempt % 8 == 7:  # a request with few neighbours needs more
+            changed = _changed(changed, rng) if request.wanted[0].colour else _coloured(request, rng)
         if changed not in found and changed != request and failures(scene, changed):
             found.append(changed)
             if len(found) == count:
@@ -62,6 +62,13 @@ def _changed(request: Request, rng: np.random.Generator) -> Request:
     if len(wanted) == 2 and wanted[0] == wanted[1]:
         return request
     return _with(request, wanted)
+
+
+def _coloured(request: Request, rng: np.random.Generator) -> Request:
+    """The request with a colour for its first object, which it left open."""
+    task = {"single_object": "colors", "two_object": "color_attr"}.get(request.task, request.task)
+    first = dataclasses.replace(request.wanted[0], colour=_pick(rng, list(COLOURS)))
+    return dataclasses.replace(request, task=task, wanted=(first, *request.wanted[1:]))
 
 
 def _with(request: Request, wanted: Sequence[Wanted]) -> Request:

@@ -38,11 +38,11 @@ class Taste:
 
 
 HPS = Taste(
-    name="pocket-hps", broken=0.2, prompts_too=0.0, plan=Plan(steps=600, batch=48, lr=4e-4, warmup=30, ema=0.995)
+    name="pocket-hps", broken=0.2, prompts_too=0.0, plan=Plan(steps=350, batch=48, lr=4e-4, warmup=30, ema=0.995)
 )
 PICKSCORE = Taste(
     name="pocket-pickscore", broken=0.5, prompts_too=0.5,
-    plan=Plan(steps=600, batch=48, lr=4e-4, warmup=30, ema=0.995),
+    plan=Plan(steps=350, batch=48, lr=4e-4, warmup=30, ema=0.995),
 )  # fmt: skip
 
 

@@ -1,0 +1,142 @@
+"""How good each pocket model must be, and the measuring of it. Run on a model's installed folder."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from plaudit.core.random_streams import noise_for
+from plaudit.generators.stable_diffusion import StableDiffusion
+from plaudit.pocket.build.clip import Pictures
+from plaudit.pocket.build.loop import draws_for
+from plaudit.pocket.build.negatives import false_requests
+from plaudit.pocket.build.preference import draw_choices
+from plaudit.pocket.folders import WEIGHTS, pocket_folder
+from plaudit.pocket.judge import judge
+from plaudit.pocket.prompts import TASKS, describe, say
+from plaudit.pocket.render import render
+from plaudit.pocket.scenes import draw_scene
+from plaudit.rewards.clip_towers import ClipTowers
+from plaudit.rewards.image_reward import ImageReward
+from plaudit.rewards.reward import Reward
+from plaudit.suites.pocket_eval import EvalPrompt, pocket_eval_prompts
+
+HARD_NEGATIVES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One measured quality of a pocket model and the range it must lie in."""
+
+    model: str
+    what: str
+    value: float
+    low: float
+    high: float = 1.0
+
+    @property
+    def met(self) -> bool:
+        return self.low <= self.value <= self.high
+
+
+def measure(name: str, *, root: Path = WEIGHTS, prompts: Sequence[EvalPrompt] | None = None) -> list[Score]:
+    """The model's scores against its bars."""
+    return _MEASURES[name](name, root, prompts or pocket_eval_prompts())
+
+
+def autoencoder_score(generator: StableDiffusion, *, count: int = 1000) -> float:
+    """The share of scenes that the judge still finds right after encoding and decoding."""
+    draws = draws_for("bar-autoencoder", 0)
+    scenes = [draw_scene(draws.numpy) for _ in range(count)]
+    requests = [describe(scene, draws.numpy)[1] for scene in scenes]
+    right = 0
+    for start in range(0, count, 100):
+        images = render(scenes[start : start + 100]).to(generator.device) * 2 - 1
+        with torch.no_grad():
+            latents = generator.vae.encode(images).latent_dist.mean * generator.vae.config.scaling_factor
+            decoded = generator.decode(latents)
+        right += sum(v.right for v in judge(decoded, requests[start : start + 100]))
+    return right / count
+
+
+def pocket_eval_score(generator: StableDiffusion, prompts: Sequence[EvalPrompt], *, seed: int = 0) -> dict[str, float]:
+    """Accuracy per task, one image a prompt, and their mean as "overall"."""
+    right: dict[str, list[bool]] = {task: [] for task in TASKS}
+    for start in range(0, len(prompts), 64):
+        part = prompts[start : start + 64]
+        noise = noise_for([(seed, prompt.index, 0) for prompt in part], generator.noise_shape)
+        with torch.no_grad():
+            images = generator.sample(noise.to(generator.device), generator.encode([p.text for p in part]))
+        for prompt, verdict in zip(part, judge(images, [p.request for p in part]), strict=True):
+            right[prompt.request.task].append(verdict.right)
+    scores = {task: float(np.mean(marks)) for task, marks in right.items() if marks}
+    return scores | {"overall": float(np.mean(list(scores.values())))}
+
+
+def hard_negative_score(reward: Reward, *, count: int = 500) -> float:
+    """The share of scenes whose own prompt scores above HARD_NEGATIVES near misses of it."""
+    draws = draws_for("bar-hard-negatives", 0)
+    right = 0
+    for _ in range(count):
+        scene = draw_scene(draws.numpy)
+        text, request = describe(scene, draws.numpy)
+        misses = false_requests(scene, request, draws.numpy, HARD_NEGATIVES)
+        texts = [text, *(say(miss, draws.numpy) for miss in misses)]
+        with torch.no_grad():
+            scores = reward(render([scene]).expand(len(texts), -1, -1, -1), texts)
+        right += bool(scores[0] > scores[1:].max())
+    return right / count
+
+
+def ordering_score(reward: Reward, *, count: int = 1000) -> float:
+    """The share of held-out pairs of pictures whose better one scores higher; the worse is a near miss."""
+    draws = draws_for("bar-pairs", 0)
+    fresh = [draw_scene(draws.numpy) for _ in range(64)]
+    pictures = Pictures(fresh, (render(fresh) * 255).round().byte(), torch.device("cpu"))
+    right: list[Tensor] = []
+    for _ in range(count // 50):
+        choices = draw_choices(pictures, pictures, draws, 50, 0.0)
+        with torch.no_grad():
+            right.append(reward(choices.better, choices.prompts) > reward(choices.worse, choices.prompts))
+    return float(torch.cat(right).float().mean())
+
+
+def _measure_base(name: str, root: Path, prompts: Sequence[EvalPrompt]) -> list[Score]:
+    generator = StableDiffusion.from_pretrained(pocket_folder(name, root=root), steps=25, guidance=4.0)
+    overall = pocket_eval_score(generator, prompts)["overall"]
+    return [
+        Score(model=name, what="autoencoder: scenes judged right", value=autoencoder_score(generator), low=0.98),
+        Score(model=name, what="PocketEval, 25 steps, guidance 4", value=overall, low=0.80),
+    ]
+
+
+def _measure_turbo(name: str, root: Path, prompts: Sequence[EvalPrompt]) -> list[Score]:
+    generator = StableDiffusion.from_pretrained(pocket_folder(name, root=root), steps=1)
+    overall = pocket_eval_score(generator, prompts)["overall"]
+    return [Score(model=name, what="PocketEval, 1 step", value=overall, low=0.40, high=0.75)]
+
+
+def _measure_clip(name: str, root: Path, prompts: Sequence[EvalPrompt]) -> list[Score]:
+    reward = ClipTowers.from_pretrained(pocket_folder(name, root=root))
+    if name == "pocket-clip":
+        what = f"own prompt above {HARD_NEGATIVES} near misses"
+        return [Score(model=name, what=what, value=hard_negative_score(reward), low=0.90)]
+    return [Score(model=name, what="held-out pairs in order", value=ordering_score(reward), low=0.90)]
+
+
+def _measure_image_reward(name: str, root: Path, prompts: Sequence[EvalPrompt]) -> list[Score]:
+    reward = ImageReward.from_pretrained(pocket_folder(name, root=root))
+    return [Score(model=name, what="held-out pairs in order", value=ordering_score(reward), low=0.90)]
+
+
+_MEASURES: dict[str, Callable[[str, Path, Sequence[EvalPrompt]], list[Score]]] = {
+    "pocket-base": _measure_base,
+    "pocket-turbo": _measure_turbo,
+    "pocket-clip": _measure_clip,
+    "pocket-hps": _measure_clip,
+    "pocket-pickscore": _measure_clip,
+    "pocket-imagereward": _measure_image_reward,
+}

@@ -1,0 +1,79 @@
+"""Puts built models into the package, in float16 and in their published layouts."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from plaudit.core.errors import BadConfig
+from plaudit.pocket.build.base import new_scheduler
+from plaudit.pocket.build.pictures import MEAN, STD
+from plaudit.pocket.folders import BORROWED, POCKET_MODELS, WEIGHTS
+
+_WRITTEN_BY_LIBRARIES = ("README.md", ".gitattributes")
+
+
+def install(name: str, built: Path, *, root: Path = WEIGHTS) -> Path:
+    """Write the model that was built in the folder `built` to root/name and return that folder.
+
+    Raises BadConfig if it is not built yet or if the place cannot be written.
+    """
+    if name not in POCKET_MODELS:
+        raise BadConfig(f"no pocket model is named {name!r}; there are {', '.join(POCKET_MODELS)}")
+    part = root / f"{name}.part"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        _writer(name)(built, part)
+        for extra in _WRITTEN_BY_LIBRARIES:
+            (part / extra).unlink(missing_ok=True)
+        shutil.rmtree(root / name, ignore_errors=True)
+        part.rename(root / name)
+    except FileNotFoundError as error:
+        raise BadConfig(f"{name} is not built in {built}: {error.filename} is missing") from error
+    except PermissionError as error:
+        raise BadConfig(f"{root} cannot be written; give another place with --install-to") from error
+    return root / name
+
+
+def _writer(name: str) -> Callable[[Path, Path], None]:
+    if name in ("pocket-base", "pocket-turbo"):
+        return lambda built, part: _write_pipeline(name, built, part)
+    if name == "pocket-imagereward":
+        return lambda built, part: shutil.copytree(built / "imagereward", part, dirs_exist_ok=True) and None
+    return lambda built, part: _write_clip(built / name.removeprefix("pocket-"), built, part)
+
+
+def _write_pipeline(name: str, built: Path, part: Path) -> None:
+    unet = "base_unet" if name == "pocket-base" else "turbo_unet"
+    for needed in (unet, "vae", "text_encoder", "tokenizer"):
+        if not (built / needed).is_dir():
+            raise FileNotFoundError(2, "missing", str(built / needed))
+    # Numbers beyond float16 would become infinite; these models' are small.
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(built / "vae").half(),
+        text_encoder=CLIPTextModel.from_pretrained(built / "text_encoder").half(),
+        tokenizer=CLIPTokenizer.from_pretrained(built / "tokenizer"),
+        unet=UNet2DConditionModel.from_pretrained(built / unet).half(),
+        scheduler=new_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.save_pretrained(part)
+    for borrowed in BORROWED.get(name, ("", ()))[1]:
+        shutil.rmtree(part / borrowed)
+
+
+def _write_clip(model: Path, built: Path, part: Path) -> None:
+    if not model.is_dir():
+        raise FileNotFoundError(2, "missing", str(model))
+    CLIPModel.from_pretrained(model).to(torch.float16).save_pretrained(part)
+    CLIPTokenizer.from_pretrained(built / "tokenizer").save_pretrained(part)
+    pixels = {
+        "image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 64},
+        "crop_size": {"height": 64, "width": 64}, "resample": 3, "do_resize": True, "do_center_crop": True,
+        "do_normalize": True, "do_rescale": True, "rescale_factor": 1 / 255, "image_mean": MEAN, "image_std": STD,
+    }  # fmt: skip
+    (part / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")

@@ -1,0 +1,70 @@
+"""An evaluation on disk: verdicts and scores in evaluation.json, the pictures beside it.
+
+The file is replaced as a whole after every batch, pictures first, so that an evaluation that was stopped goes on
+where it was.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from plaudit.core.errors import BadConfig
+from plaudit.runs.files import finite, slug, write_json, write_whole
+from plaudit.runs.provenance import png_bytes
+from plaudit.suites.run import Judged, Scores
+
+FILE = "evaluation.json"
+
+
+class EvaluationFolder:
+    """The folder of one evaluation, new or to be continued."""
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        """settings: what decides the verdicts. Raises BadConfig if the folder holds something else."""
+        self.path, self.settings = path, finite(dict(settings))
+        self.judged: list[Judged] = []
+        file = path / FILE
+        if file.exists():
+            self._continue(file)
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise BadConfig(f"{str(path)!r} is in use and holds no evaluation; choose another --out")
+
+    def keep(self, judged: Sequence[Judged], images: Tensor) -> None:
+        """Write a batch: its pictures (B, 3, H, W), then its verdicts."""
+        for one, image in zip(judged, images, strict=True):
+            name = f"{one.prompt_index:04d}-{one.image_index}-{slug(one.prompt)}.png"
+            write_whole(self.path / "images" / name, png_bytes(image))
+        self.judged = sorted([*self.judged, *judged], key=lambda one: one.row)
+        self._save(None)
+
+    def finish(self, scores: Scores) -> None:
+        """Write the scores."""
+        self._save(scores)
+
+    def _save(self, scores: Scores | None) -> None:
+        content = {
+            "settings": self.settings,
+            "scores": None if scores is None else asdict(scores),
+            "judged": [asdict(one) for one in self.judged],
+        }
+        write_json(self.path / FILE, content)
+
+    def _continue(self, file: Path) -> None:
+        names = {field.name for field in fields(Judged)}
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            settings, records = content["settings"], content["judged"]
+            self.judged = [
+                Judged(**{**r, "reasons": tuple(r["reasons"])}) for r in records if names == set(r)
+            ]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise BadConfig(f"{str(file)!r} is damaged; choose another --out, or delete it") from error
+        if settings != json.loads(json.dumps(self.settings)):
+            other = sorted(k for k in {*settings, *self.settings} if settings.get(k) != self.settings.get(k))
+            raise BadConfig(
+                f"{str(self.path)!r} holds an evaluation with another {', '.join(other)}; choose another --out"
+            )

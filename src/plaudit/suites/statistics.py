@@ -1,0 +1,119 @@
+"""How sure a measured number is: 95 % intervals over prompts, in float64.
+
+Prompts are what is sampled; the images of one prompt (its seeds) resemble each other, so they are averaged, not
+counted as so many observations. Means and paired differences: percentile bootstrap (Efron & Tibshirani 1993),
+widened by sqrt(n / (n - 1)), since resampling n values underestimates their spread by that factor (Hesterberg
+2015). Shares: Wilson's score interval (1927) with the number of observations that the prompts' spread amounts to,
+which, unlike a bootstrap, does not claim certainty when every outcome was the same.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from plaudit.core.errors import BadConfig
+
+LEVEL = 0.95
+DRAWS = 10_000
+
+_QUANTILE = 1.959963984540054
+"""of the standard normal distribution, at 0.975"""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    prompts: int
+    """how many it rests on"""
+
+
+def bootstrap_mean(
+    values: ArrayLike, *, strata: Sequence[str] | None = None, seed: int = 0, draws: int = DRAWS
+) -> Estimate:
+    """The mean over prompts of `values`, (P,) or (P, S) with S images per prompt, and its interval.
+
+    With `strata`, P labels, it is the mean of the strata's means (GenEval's overall score, with tasks as
+    strata), and prompts are resampled within their stratum. A stratum of one prompt adds no width. Raises
+    BadConfig if there is no prompt.
+    """
+    per_prompt = _per_prompt(values)
+    labels = (
+        np.zeros(len(per_prompt), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
+    )
+    if len(labels) != len(per_prompt):
+        raise BadConfig(f"{len(labels)} strata for {len(per_prompt)} prompts; give one label per prompt")
+    rng = np.random.default_rng(seed)
+    groups = [per_prompt[labels == label] for label in range(labels.max() + 1)]
+    value = float(np.mean([group.mean() for group in groups]))
+    drawn = np.mean([_resampled_means(group, rng, draws) for group in groups], axis=0)
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value=value, low=float(low), high=float(high), prompts=len(per_prompt))
+
+
+def paired_difference(
+    after: ArrayLike, before: ArrayLike, *, strata: Sequence[str] | None = None, seed: int = 0
+) -> Estimate:
+    """The mean of `after` less `before`, (P,) or (P, S) each, the same images in the same places."""
+    first, second = np.asarray(after, dtype=np.float64), np.asarray(before, dtype=np.float64)
+    if first.shape != second.shape:
+        raise BadConfig(f"a paired difference needs equal shapes, got {first.shape} and {second.shape}")
+    return bootstrap_mean(first - second, strata=strata, seed=seed)
+
+
+def share(hits: Sequence[ArrayLike] | Array) -> Estimate:
+    """The share of hits (0 or 1) with Wilson's interval for clustered observations: (P,), (P, S), or P lists
+    of any lengths, one per prompt.
+
+    The number of observations is that of independent ones with the same variance of the mean: at least P (all
+    images of a prompt agree), at most the number of images. If all are hits, or none, it is P.
+    """
+    outcomes = [np.atleast_1d(np.asarray(images, dtype=np.float64)) for images in hits]
+    if not outcomes:
+        raise BadConfig("there is no prompt to average over")
+    per_prompt = np.array([images.mean() for images in outcomes])
+    value, prompts, images = float(per_prompt.mean()), len(outcomes), sum(map(len, outcomes))
+    variance = float(per_prompt.var()) / prompts
+    count = float(prompts)
+    if 0 < value < 1:
+        count = min(value * (1 - value) / variance, images) if variance > 0 else float(images)
+    low, high = _wilson(value, count)
+    return Estimate(value=value, low=low, high=high, prompts=prompts)
+
+
+def win_share(after: ArrayLike, before: ArrayLike) -> Estimate:
+    """The share of images that score higher `after` than `before`; a tie is no win. (P,) or (P, S) each."""
+    first, second = np.asarray(after, dtype=np.float64), np.asarray(before, dtype=np.float64)
+    if first.shape != second.shape:
+        raise BadConfig(f"wins are counted between equal shapes, got {first.shape} and {second.shape}")
+    return share((first > second).astype(np.float64))
+
+
+def _per_prompt(values: ArrayLike) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        raise BadConfig("there is no prompt to average over")
+    return array if array.ndim == 1 else array.reshape(len(array), -1).mean(axis=1)
+
+
+def _resampled_means(group: Array, rng: np.random.Generator, draws: int) -> Array:
+    """(draws,) means of resamples, spread as the mean of independent prompts is."""
+    count = len(group)
+    means = group[rng.integers(count, size=(draws, count))].mean(axis=1)
+    widen = math.sqrt(count / (count - 1)) if count > 1 else 1.0
+    return group.mean() + widen * (means - group.mean())
+
+
+def _wilson(value: float, count: float) -> tuple[float, float]:
+    square = _QUANTILE**2
+    middle = (value + square / (2 * count)) / (1 + square / count)
+    half = _QUANTILE / (1 + square / count) * math.sqrt(value * (1 - value) / count + square / (4 * count**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
