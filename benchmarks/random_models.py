@@ -13,8 +13,8 @@ from plaudit.rewards.clip_towers import ClipTowers
 from plaudit.rewards.image_reward import ImageReward, ImageRewardModel
 from plaudit.rewards.mix import WeightedSum
 
-# "pocket" has the pocket models' sizes; "sd-turbo" the published ones: Stable Diffusion 2.1, three CLIP ViT-H/14
-# at 224 pixels, BLIP ViT-L.
+# "pocket" has the pocket models' sizes; "sd-turbo" the published ones: Stable Diffusion 2.1, three CLIP
+# ViT-H/14 at 224 pixels, BLIP ViT-L.
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
         "length": 16, "text": (32, 2, 2), "noise": (4, 8), "unet": (16, 32), "heads": (2, 2), "layers": 1,
@@ -35,9 +35,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def build_models(
-    size: str, *, device: torch.device, dtype: torch.dtype
-) -> tuple[StableDiffusion, WeightedSum]:
+def build_models(size: str, *, device: torch.device, dtype: torch.dtype) -> tuple[StableDiffusion, WeightedSum]:
     """A one-step generator and the four published rewards with their published weights."""
     sizes = SIZES[size]
     tokenizer = new_tokenizer(sizes["length"])

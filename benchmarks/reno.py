@@ -56,9 +56,7 @@ def main() -> int:
 
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="pocket-turbo", help="a model of `plaudit list models`")
     parser.add_argument(
         "--random-weights", choices=("tiny", "pocket", "sd-turbo"), help="random models of that size instead"
@@ -156,9 +154,7 @@ def load(options: argparse.Namespace, device: torch.device) -> tuple[Any, Weight
         from random_models import build_models
 
         return build_models(options.random_weights, device=device, dtype=dtype)
-    return load_generator(options.model, device=device, dtype=dtype), load_rewards(
-        reward_specs(), device=device
-    )
+    return load_generator(options.model, device=device, dtype=dtype), load_rewards(reward_specs(), device=device)
 
 
 def our_way(generator: Any, rewards: WeightedSum, prompts: list[str], *, steps: int, batch: int) -> None:
@@ -169,9 +165,7 @@ def our_way(generator: Any, rewards: WeightedSum, prompts: list[str], *, steps: 
     best.results()
 
 
-def published_way(
-    generator: Any, rewards: WeightedSum, prompts: list[str], *, steps: int, batch: int
-) -> None:
+def published_way(generator: Any, rewards: WeightedSum, prompts: list[str], *, steps: int, batch: int) -> None:
     """The released loop's order of work; its batch is one. A larger batch serves to compare memory."""
     config = RenoConfig(steps=steps)
     lr = config.lr_for(generator.noise_shape[0] * generator.noise_shape[1] * generator.noise_shape[2])

@@ -39,9 +39,7 @@ def save_tokenizer(folder: Path, *, length: int = 16) -> int:
     symbols = list(dict.fromkeys(symbols))
     vocabulary = {symbol: index for index, symbol in enumerate(symbols)}
     vocabulary |= {"<|startoftext|>": len(vocabulary), "<|endoftext|>": len(vocabulary) + 1}
-    tokenizer = CLIPTokenizer(
-        vocab=vocabulary, merges=merges, model_max_length=length, pad_token="<|endoftext|>"
-    )
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=length, pad_token="<|endoftext|>")
     tokenizer.save_pretrained(str(folder))
     return len(vocabulary)
 

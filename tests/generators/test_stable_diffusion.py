@@ -61,9 +61,7 @@ def test_one_euler_step_by_hand(euler_folder):
     sigma = 14.6146  # of trailing spacing at time 999, as published for SD-Turbo
     with torch.no_grad():
         x = sigma * noise()
-        epsilon = generator.unet(
-            x / (sigma**2 + 1) ** 0.5, 999, encoder_hidden_states=condition.states
-        ).sample
+        epsilon = generator.unet(x / (sigma**2 + 1) ** 0.5, 999, encoder_hidden_states=condition.states).sample
         latents = generator.sample_latents(noise(), condition)
     torch.testing.assert_close(latents, x - sigma * epsilon, atol=2e-3, rtol=1e-3)
 

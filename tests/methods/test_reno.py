@@ -54,6 +54,21 @@ def test_fifty_looks_are_forty_nine_updates():
     assert len({step.norm.item() for step in steps}) == 50  # 49 changes of the noise
 
 
+def test_the_last_look_needs_no_gradient_and_makes_none():
+    class Notes(Painter):
+        def __init__(self):
+            super().__init__()
+            self.wanted = []
+
+        def sample(self, noise, condition):
+            self.wanted.append(noise.requires_grad and torch.is_grad_enabled())
+            return super().sample(noise, condition)
+
+    generator = Notes()
+    run(RenoConfig(steps=4, start_best_of=2), generator=generator)
+    assert generator.wanted == [False, False, True, True, True, False]
+
+
 def test_the_first_step_is_the_image_nobody_optimised():
     steps, _ = run(RenoConfig(steps=2, seed=3, images_per_prompt=2))
     expected = noise_for([(3, p, i) for p in range(3) for i in range(2)], Painter.noise_shape)
@@ -207,9 +222,7 @@ def test_a_gradient_that_is_not_a_number_is_survived():
 
 
 def test_a_gradient_that_never_is_a_number_leaves_the_first_image():
-    steps, results = run(
-        RenoConfig(steps=6), prompts=["a", "two rings"], reward=Poisoned("two rings", times=99)
-    )
+    steps, results = run(RenoConfig(steps=6), prompts=["a", "two rings"], reward=Poisoned("two rings", times=99))
     assert results[1].skipped == 5
     assert torch.equal(results[1].noise, steps[0].noise[1])
 

@@ -43,8 +43,14 @@ def test_answers_name_shapes_colours_and_counts() -> None:
     scene = draw_scene(rng, kind="pair")
     request = whole_truth(scene)
     row = answers_of([request])[0].tolist()
-    assert [SHAPES[row[0] - 1], list(COLOURS)[row[1] - 1]] == [request.wanted[0].shape, request.wanted[0].colour]
-    assert [SHAPES[row[2] - 1], list(COLOURS)[row[3] - 1]] == [request.wanted[1].shape, request.wanted[1].colour]
+    assert [SHAPES[row[0] - 1], list(COLOURS)[row[1] - 1]] == [
+        request.wanted[0].shape,
+        request.wanted[0].colour,
+    ]
+    assert [SHAPES[row[2] - 1], list(COLOURS)[row[3] - 1]] == [
+        request.wanted[1].shape,
+        request.wanted[1].colour,
+    ]
 
 
 def test_every_word_of_the_world_is_one_token() -> None:

@@ -78,7 +78,9 @@ def test_positions_and_sizes_are_read_to_the_pixel() -> None:
                 assert min(abs(t.x - thing.x) + abs(t.y - thing.y) for t in same) < 1.5
 
 
-@pytest.mark.parametrize("image", [torch.zeros(3, 64, 64), torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))])
+@pytest.mark.parametrize(
+    "image", [torch.zeros(3, 64, 64), torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))]
+)
 def test_nothing_is_seen_in_nothing(image: Tensor) -> None:
     assert read(image[None])[0].things == ()
 

@@ -43,9 +43,7 @@ def test_all_six_tasks_occur() -> None:
         ("a circle that is red underneath a cyan star", "position", "below", None),
     ],
 )
-def test_what_a_user_types_is_understood(
-    prompt: str, task: str, relation: str | None, background: str | None
-) -> None:
+def test_what_a_user_types_is_understood(prompt: str, task: str, relation: str | None, background: str | None) -> None:
     request = parse(prompt)
     assert request is not None
     assert (request.task, request.relation, request.background) == (task, relation, background)

@@ -86,9 +86,7 @@ def test_padding_is_not_read_but_the_last_word_is(model):
 
 def test_the_text_looks_at_the_image(model):
     ids, mask = tokens()
-    assert not torch.equal(
-        model(torch.zeros(2, 3, 16, 16), ids, mask), model(torch.ones(2, 3, 16, 16), ids, mask)
-    )
+    assert not torch.equal(model(torch.zeros(2, 3, 16, 16), ids, mask), model(torch.ones(2, 3, 16, 16), ids, mask))
 
 
 def test_checkpointing_changes_no_gradient(model):

@@ -70,9 +70,7 @@ def test_what_is_no_picture_is_refused_in_one_sentence(tmp_path, read):
         read(tmp_path / "cut.png")
 
 
-@pytest.mark.parametrize(
-    ("text", "says"), [("{", "damaged"), ('{"format": 7}', "another version"), ("[]", "another")]
-)
+@pytest.mark.parametrize(("text", "says"), [("{", "damaged"), ('{"format": 7}', "another version"), ("[]", "another")])
 def test_provenance_that_cannot_be_read_is_refused(tmp_path, text, says):
     from PIL.PngImagePlugin import PngInfo
 

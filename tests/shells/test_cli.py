@@ -218,9 +218,7 @@ def test_every_flag_reaches_the_methods_config():
     for field in dataclasses.fields(config):
         if field.name != "images_per_prompt":
             assert getattr(config, field.name) == getattr(changed, field.name) != field.default
-    search = config_of(
-        DrawingOptions(method="evolve", steps=7, seconds=2.5, seed=3, batch_size=5), images_per_prompt=2
-    )
+    search = config_of(DrawingOptions(method="evolve", steps=7, seconds=2.5, seed=3, batch_size=5), images_per_prompt=2)
     assert (search.forwards, search.seconds, search.seed) == (7, 2.5, 3)
     assert (search.batch_size, search.images_per_prompt) == (5, 2)
 
@@ -238,9 +236,7 @@ def test_each_table_is_an_array_of_named_rows(table, capsys):
 
 
 def test_lists_of_models_and_rewards_wait_for_no_torch():
-    code = (
-        "import sys; from plaudit.shells.cli import main; main(['list', 'models']); main(['list', 'rewards'])"
-    )
+    code = "import sys; from plaudit.shells.cli import main; main(['list', 'models']); main(['list', 'rewards'])"
     code += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 

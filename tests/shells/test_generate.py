@@ -123,9 +123,7 @@ def test_a_stopped_run_goes_on_where_it_was_and_ends_as_if_never_stopped(models,
         stop_after(1, error, patch)
         assert main(["generate", *line, "--out", "half"]) == 1
     err = capsys.readouterr().err
-    assert (
-        "1 of 3 images are finished and kept in 'half'. Continue with: plaudit generate --resume half" in err
-    )
+    assert "1 of 3 images are finished and kept in 'half'. Continue with: plaudit generate --resume half" in err
     assert err.count("\n") == 1
     assert RunFolder.open(Path("half")).finished_rows() == {0}
     with monkeypatch.context() as patch:

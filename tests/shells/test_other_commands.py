@@ -79,9 +79,7 @@ def test_check_says_that_a_contract_holds_or_what_broke_it(clip_folder, sd_folde
     from plaudit.rewards.clip_towers import ClipTowers
 
     score = ClipTowers.__call__
-    monkeypatch.setattr(
-        ClipTowers, "__call__", lambda self, images, prompts: score(self, images, prompts)[:1]
-    )
+    monkeypatch.setattr(ClipTowers, "__call__", lambda self, images, prompts: score(self, images, prompts)[:1])
     assert main(["check", "reward", str(clip_folder)]) == 1
     assert capsys.readouterr().err.startswith("plaudit: ")
 
@@ -125,9 +123,7 @@ def test_the_doctor_looks_at_everything_and_answers_with_one_object(capsys):
 def test_the_doctor_compares_packages_with_what_is_required(needs, state, says, monkeypatch):
     from plaudit.shells import doctor
 
-    monkeypatch.setattr(
-        doctor.importlib.metadata, "requires", lambda _: [needs, "pytest>=99; extra == 'dev'"]
-    )
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda _: [needs, "pytest>=99; extra == 'dev'"])
     (finding,) = doctor.packages()
     assert finding.state == state
     assert says in finding.says

@@ -42,9 +42,9 @@ class Score:
         return self.low <= self.value <= self.high
 
 
-def measure(name: str, *, root: Path = WEIGHTS, prompts: Sequence[EvalPrompt] | None = None) -> list[Score]:
+def measure(name: str, *, root: Path = WEIGHTS) -> list[Score]:
     """The model's scores against its bars."""
-    return _MEASURES[name](name, root, prompts or pocket_eval_prompts())
+    return _MEASURES[name](name, root)
 
 
 def autoencoder_score(generator: StableDiffusion, *, count: int = 1000) -> float:
@@ -104,22 +104,22 @@ def ordering_score(reward: Reward, *, count: int = 1000) -> float:
     return float(torch.cat(right).float().mean())
 
 
-def _measure_base(name: str, root: Path, prompts: Sequence[EvalPrompt]) -> list[Score]:
+def _measure_base(name: str, root: Path) -> list[Score]:
     generator = StableDiffusion.from_pretrained(pocket_folder(name, root=root), steps=25, guidance=4.0)
-    overall = pocket_eval_score(generator, prompts)["overall"]
+    overall = pocket_eval_score(generator, pocket_eval_prompts())["overall"]
     return [
         Score(model=name, what="autoencoder: scenes judged right", value=autoencoder_score(generator), low=0.98),
         Score(model=name, what="PocketEval, 25 steps, guidance 4", value=overall, low=0.80),
     ]
 
 
-def _measure_turbo(name: str, root: Path, prompts: Sequence[EvalPrompt]) -> list[Score]:
+def _measure_turbo(name: str, root: Path) -> list[Score]:
     generator = StableDiffusion.from_pretrained(pocket_folder(name, root=root), steps=1)
-    overall = pocket_eval_score(generator, prompts)["overall"]
+    overall = pocket_eval_score(generator, pocket_eval_prompts())["overall"]
     return [Score(model=name, what="PocketEval, 1 step", value=overall, low=0.40, high=0.75)]
 
 
-def _measure_clip(name: str, root: Path, prompts: Sequence[EvalPrompt]) -> list[Score]:
+def _measure_clip(name: str, root: Path) -> list[Score]:
     reward = ClipTowers.from_pretrained(pocket_folder(name, root=root))
     if name == "pocket-clip":
         what = f"own prompt above {HARD_NEGATIVES} near misses"
@@ -127,12 +127,12 @@ def _measure_clip(name: str, root: Path, prompts: Sequence[EvalPrompt]) -> list[
     return [Score(model=name, what="held-out pairs in order", value=ordering_score(reward), low=0.90)]
 
 
-def _measure_image_reward(name: str, root: Path, prompts: Sequence[EvalPrompt]) -> list[Score]:
+def _measure_image_reward(name: str, root: Path) -> list[Score]:
     reward = ImageReward.from_pretrained(pocket_folder(name, root=root))
     return [Score(model=name, what="held-out pairs in order", value=ordering_score(reward), low=0.90)]
 
 
-_MEASURES: dict[str, Callable[[str, Path, Sequence[EvalPrompt]], list[Score]]] = {
+_MEASURES: dict[str, Callable[[str, Path], list[Score]]] = {
     "pocket-base": _measure_base,
     "pocket-turbo": _measure_turbo,
     "pocket-clip": _measure_clip,

@@ -15,7 +15,7 @@ def best_device() -> torch.device:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively. On a CPU without, it is hundreds of times slower than float32."""
+    """Whether the device multiplies bfloat16 natively. A CPU that does not takes hundreds of times as long."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":

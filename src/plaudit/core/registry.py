@@ -38,8 +38,7 @@ class Entry:
             if package == "plaudit" or self.extra is None:
                 raise
             raise MissingExtra(
-                f"{self.name!r} needs the package {package!r}. "
-                f"Install it with: pip install 'plaudit[{self.extra}]'"
+                f"{self.name!r} needs the package {package!r}. Install it with: pip install 'plaudit[{self.extra}]'"
             ) from error
 
     def build(self, **keywords: Any) -> Any:

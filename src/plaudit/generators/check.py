@@ -25,9 +25,7 @@ def check_generator(generator: NoiseGenerator) -> None:
 
 def _check_condition(name: str, condition: Condition) -> None:
     if len(condition) != 3:
-        raise BrokenContract(
-            f"{name}: encode must return one row per prompt; 3 prompts gave {len(condition)} rows"
-        )
+        raise BrokenContract(f"{name}: encode must return one row per prompt; 3 prompts gave {len(condition)} rows")
     if len(condition[1:]) != 2 or len(condition[[2, 0]]) != 2:
         raise BrokenContract(
             f"{name}: a condition's rows must be chosen by slices and lists; of 3 rows, "
@@ -71,9 +69,7 @@ def _check_gradient(name: str, generator: NoiseGenerator, noise: Tensor, conditi
     with torch.enable_grad():
         images = generator.sample(leaf, condition)
     if not images.requires_grad:
-        raise BrokenContract(
-            f"{name}: no gradient reaches the noise; `sample` must not decide about gradients"
-        )
+        raise BrokenContract(f"{name}: no gradient reaches the noise; `sample` must not decide about gradients")
     # One row's image, so that a mixing of rows shows as a gradient where none belongs.
     weights = torch.linspace(0.5, 1.5, images[0].numel(), device=images.device).view_as(images[0])
     trained = [leaf, *_leaves(images)]

@@ -78,9 +78,7 @@ class StableDiffusion:
         Raises BadConfig if the folder does not hold one.
         """
         classes = _read_index(Path(folder))
-        parts = {
-            name: _load_part(Path(folder), name, classes[name], dtype or torch.float32) for name in PARTS
-        }
+        parts = {name: _load_part(Path(folder), name, classes[name], dtype or torch.float32) for name in PARTS}
         for name in ("text_encoder", "unet", "vae"):
             parts[name].to(device)
         return cls(parts, steps=steps, guidance=guidance)
@@ -185,9 +183,7 @@ def _read_index(folder: Path) -> dict[str, tuple[str, str]]:
     classes = {name: (str(index[name][0]), str(index[name][1])) for name in PARTS}
     for name, (library, kind) in classes.items():
         if library not in _LIBRARIES:
-            raise BadConfig(
-                f"{folder}: {name} is {library}.{kind}; only {' and '.join(_LIBRARIES)} are loaded"
-            )
+            raise BadConfig(f"{folder}: {name} is {library}.{kind}; only {' and '.join(_LIBRARIES)} are loaded")
     return classes
 
 

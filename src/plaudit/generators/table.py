@@ -104,9 +104,7 @@ def _load_hub(
     from plaudit.generators.stable_diffusion import StableDiffusion
 
     folder = hub_folder(hub_id)
-    generator = StableDiffusion.from_pretrained(
-        folder, device=device, dtype=dtype, steps=steps, guidance=guidance
-    )
+    generator = StableDiffusion.from_pretrained(folder, device=device, dtype=dtype, steps=steps, guidance=guidance)
     # Real sizes need it: at 512 pixels the decoder's activations are several gigabytes per image.
     generator.use_checkpointing()
     return generator

@@ -214,9 +214,7 @@ class _Batch:
     def traces(self) -> dict[int, _Trace]:
         """Each row's numbers."""
         names = list(self.first.parts)
-        traces = {
-            row: _Trace(total=[], parts={name: [] for name in names}, held_out=[]) for row in self.first.rows
-        }
+        traces = {row: _Trace(total=[], parts={name: [] for name in names}, held_out=[]) for row in self.first.rows}
         for numbers in self._numbers:
             total, skipped = numbers.total.tolist(), numbers.skipped.tolist()
             parts = {name: scores.tolist() for name, scores in numbers.parts.items()}

@@ -146,7 +146,10 @@ class _Search:
             step = self._record(index, rows, candidate, images, scores, skipped)
             # False for a total that is not a number, so such a candidate is never the start.
             better = step.total > best_total
-            noise, best_total = where_row(better, candidate, noise), torch.where(better, step.total, best_total)
+            noise, best_total = (
+                where_row(better, candidate, noise),
+                torch.where(better, step.total, best_total),
+            )
             yield step
         yield from self._follow(rows, noise)
 

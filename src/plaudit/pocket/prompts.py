@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plaudit.pocket.scenes import BACKGROUNDS, COLOURS, SHAPES, Scene, order_of
+from plaudit.pocket.scenes import BACKGROUNDS, COLOURS, Scene, order_of
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 """GenEval's task names, as published"""
@@ -152,7 +152,17 @@ def _take_background(words: list[str]) -> tuple[list[str], str | None]:
     for index, word in enumerate(words):
         if word == "background" and index and words[index - 1] in BACKGROUNDS:
             start = index - 1
-            while start and words[start - 1] in ("a", "the", "plain", "on", "of", "in", "front", "against", "with"):
+            while start and words[start - 1] in (
+                "a",
+                "the",
+                "plain",
+                "on",
+                "of",
+                "in",
+                "front",
+                "against",
+                "with",
+            ):
                 start -= 1
             return words[:start] + words[index + 1 :], words[index - 1]
     return words, None

@@ -148,8 +148,7 @@ def _draw_count(rng: np.random.Generator) -> Scene:
         chosen = rng.permutation(4)[:count]
         places = [(quarters[i][0] + rng.uniform(-2, 2), quarters[i][1] + rng.uniform(-2, 2)) for i in chosen]
     things = [
-        Thing(shape=shape, colour=colour, x=float(x), y=float(y), radius=float(rng.uniform(9, 12)))
-        for x, y in places
+        Thing(shape=shape, colour=colour, x=float(x), y=float(y), radius=float(rng.uniform(9, 12))) for x, y in places
     ]
     return _scene(rng, things)
 

@@ -53,8 +53,7 @@ def _check_rows(name: str, reward: Reward, images: Tensor) -> None:
     alone = torch.cat([reward(images[i : i + 1], PROMPTS[i : i + 1]) for i in range(3)])
     if not _close(scores, alone):
         raise BrokenContract(
-            f"{name}: an image's score must not depend on its batch; "
-            f"together {scores.tolist()}, alone {alone.tolist()}"
+            f"{name}: an image's score must not depend on its batch; together {scores.tolist()}, alone {alone.tolist()}"
         )
     turned: Sequence[str] = PROMPTS[::-1]
     back = reward(images.flip(0), turned).flip(0)

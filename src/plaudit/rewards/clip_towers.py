@@ -97,9 +97,7 @@ class ClipTowers:
         new = sorted(set(prompts) - self._texts.keys())
         if new:
             length = int(self.model.config.text_config.max_position_embeddings)
-            read = self.tokenizer(
-                new, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
-            )
+            read = self.tokenizer(new, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
             with torch.no_grad():
                 # No padding mask: the tower is causal and read at its end token, so padding is never seen.
                 pooled = self.model.text_model(input_ids=read["input_ids"].to(device)).pooler_output

@@ -98,8 +98,7 @@ class ImageRewardModel(nn.Module):
         config = {"model_type": "image_reward", **self.config}
         (Path(folder) / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         weights = {
-            published_key(name): tensor.detach().to("cpu", dtype).clone()
-            for name, tensor in self.state_dict().items()
+            published_key(name): tensor.detach().to("cpu", dtype).clone() for name, tensor in self.state_dict().items()
         }
         save_file(weights, Path(folder) / "model.safetensors", metadata={"format": "pt"})
 
@@ -172,9 +171,7 @@ class ImageReward:
     def _read(self, prompts: Sequence[str]) -> Tensor:
         """Token ids and mask of each prompt, (B, 2, L)."""
         for prompt in set(prompts) - self._tokens.keys():
-            read = self.tokenizer(
-                prompt, padding="max_length", truncation=True, max_length=self.model.max_text_length
-            )
+            read = self.tokenizer(prompt, padding="max_length", truncation=True, max_length=self.model.max_text_length)
             self._tokens[prompt] = torch.tensor([read["input_ids"], read["attention_mask"]])
         return torch.stack([self._tokens[prompt] for prompt in prompts])
 

@@ -15,16 +15,12 @@ if TYPE_CHECKING:
     from plaudit.rewards.reward import Reward
 
 
-def _rows(
-    name: str, target: str, summary: str, arguments: Mapping[str, Any], facts: Mapping[str, Any]
-) -> list[Entry]:
+def _rows(name: str, target: str, summary: str, arguments: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Entry]:
     """One pocket model under its own name and under the name of the reward whose part it plays."""
     arguments = {"name": f"pocket-{name}", **arguments}
     return [
         Entry(name=f"pocket-{name}", target=target, summary=summary, arguments=arguments, facts=facts),
-        Entry(
-            name=name, target=target, summary=f"{summary} (pocket-{name})", arguments=arguments, facts=facts
-        ),
+        Entry(name=name, target=target, summary=f"{summary} (pocket-{name})", arguments=arguments, facts=facts),
     ]
 
 
@@ -128,8 +124,7 @@ def _load_folder(folder: Path, device: "torch.device | str | None") -> "Reward":
 
         return ImageReward.from_pretrained(folder, device=device)
     raise UnknownName(
-        f"{folder} holds no reward: its config.json must say model_type 'clip' or 'image_reward', "
-        f"got {kind!r}"
+        f"{folder} holds no reward: its config.json must say model_type 'clip' or 'image_reward', got {kind!r}"
     )
 
 

@@ -58,9 +58,7 @@ class EvaluationFolder:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             settings, records = content["settings"], content["judged"]
-            self.judged = [
-                Judged(**{**r, "reasons": tuple(r["reasons"])}) for r in records if names == set(r)
-            ]
+            self.judged = [Judged(**{**r, "reasons": tuple(r["reasons"])}) for r in records if names == set(r)]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise BadConfig(f"{str(file)!r} is damaged; choose another --out, or delete it") from error
         if settings != json.loads(json.dumps(self.settings)):

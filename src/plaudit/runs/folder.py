@@ -44,9 +44,7 @@ class RunFolder:
         self.records = list(records)
 
     @classmethod
-    def create(
-        cls, path: Path | None, *, command: str, settings: Mapping[str, Any], sources: Any
-    ) -> "RunFolder":
+    def create(cls, path: Path | None, *, command: str, settings: Mapping[str, Any], sources: Any) -> "RunFolder":
         """A new run's folder, never one that holds anything; `path` None chooses runs/<date>-<prompt>.
 
         command: what the user typed; settings: what decides the result, with the prompts; sources: names,
@@ -94,11 +92,7 @@ class RunFolder:
 
     def finished_rows(self) -> set[int]:
         """Rows that need not be drawn again: recorded, and the pictures still there."""
-        return {
-            r.row
-            for r in self.records
-            if (self.path / r.file).exists() and (self.path / r.before_file).exists()
-        }
+        return {r.row for r in self.records if (self.path / r.file).exists() and (self.path / r.before_file).exists()}
 
     def keep(self, results: Sequence["Result"], *, seconds: float = 0.0) -> list[ImageRecord]:
         """Write finished images, then their records; `seconds` is how long they took together."""
@@ -171,9 +165,7 @@ def _claim(path: Path) -> Path:
     except (FileExistsError, NotADirectoryError) as error:
         raise BadConfig(f"{str(path)!r} is a file, or lies below one; choose another --out") from error
     if (path / "run.json").exists():
-        raise BadConfig(
-            f"{str(path)!r} already holds a run; choose another --out, or continue it with --resume {path}"
-        )
+        raise BadConfig(f"{str(path)!r} already holds a run; choose another --out, or continue it with --resume {path}")
     if any(path.iterdir()):
         raise BadConfig(f"{str(path)!r} is not empty; choose another --out")
     return path

@@ -84,9 +84,7 @@ def one_line(provenance: Mapping[str, Any]) -> str:
         "Image": f"{provenance['prompt_index']}/{provenance['image_index']}",
         "Version": f"plaudit {provenance['plaudit']}",
     }
-    return f"{provenance['prompt']}\n" + ", ".join(
-        f"{k}: {v}" for k, v in shown.items() if v not in (None, "")
-    )
+    return f"{provenance['prompt']}\n" + ", ".join(f"{k}: {v}" for k, v in shown.items() if v not in (None, ""))
 
 
 def check_known(table: Registry, name: str) -> None:

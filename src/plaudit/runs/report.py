@@ -89,9 +89,7 @@ def _header(folder: RunFolder) -> str:
 def _card(root: Path, record: ImageRecord) -> str:
     number = f" <small>· image {record.image_index + 1}</small>" if record.image_index else ""
     before = _picture(root / record.before_file, "before", record.before, alt=f"before: {record.prompt}")
-    after = _picture(
-        root / record.file, f"step {record.best_step}", record.after, alt=f"after: {record.prompt}"
-    )
+    after = _picture(root / record.file, f"step {record.best_step}", record.after, alt=f"after: {record.prompt}")
     label = f"reward at each step for {record.prompt}"
     return f"""<section class="card">
 <h3>{escape(record.prompt)}{number}</h3>
@@ -128,9 +126,7 @@ def _strip(root: Path, record: ImageRecord) -> str:
     steps = record.strip_steps
     if record.strip_file is None or len(steps) < 2:
         return ""
-    image = _image(
-        root / record.strip_file, alt=f"the picture at several steps: {record.prompt}", columns=len(steps)
-    )
+    image = _image(root / record.strip_file, alt=f"the picture at several steps: {record.prompt}", columns=len(steps))
     labels = "".join(f"<span>{step}</span>" for step in steps)
     return f'<div class="strip"><div>{image}<div class="steps">{labels}</div></div></div>'
 
@@ -193,9 +189,7 @@ def _sources(sources: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _text(value: Any) -> str:
     """A setting in words: lists with commas, a source as name, revision and the start of each checksum."""
     if isinstance(value, Mapping):
-        sums = [
-            f"{Path(file).name} sha256 {digest[:12]}" for file, digest in value.get("weights", {}).items()
-        ]
+        sums = [f"{Path(file).name} sha256 {digest[:12]}" for file, digest in value.get("weights", {}).items()]
         weight = f"weight {value['weight']:g}" if "weight" in value else None
         facts = [
             value.get("name"),

@@ -171,6 +171,11 @@ def _quieten() -> None:
         "TOKENIZERS_PARALLELISM": "false",
     }.items():
         os.environ.setdefault(name, value)
+    for package in ("transformers", "diffusers"):
+        # Whoever called `main` may have imported it already, and then it reads no variable any more.
+        if (module := sys.modules.get(f"{package}.utils.logging")) is not None:
+            module.set_verbosity_error()
+            module.disable_progress_bar()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
 

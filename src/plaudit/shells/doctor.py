@@ -54,9 +54,7 @@ def packages() -> Iterator[Finding]:
     try:
         lines = importlib.metadata.requires("plaudit") or []
     except importlib.metadata.PackageNotFoundError:
-        says = (
-            "runs from its sources and is not installed, so what it needs is not looked up; pip install -e ."
-        )
+        says = "runs from its sources and is not installed, so what it needs is not looked up; pip install -e ."
         yield Finding(what="plaudit", state=NOTE, says=says)
         return
     for line in lines:
@@ -94,9 +92,7 @@ def devices() -> Iterator[Finding]:
     from plaudit.core.devices import best_device, has_fast_bfloat16
 
     device = best_device()
-    name = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    )
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     yield Finding(what="device", state=GOOD, says=f"{device.type}, {name}")
     words = "fast here" if has_fast_bfloat16(device) else "slow here; float32 is used"
     yield Finding(what="bfloat16", state=GOOD, says=words)

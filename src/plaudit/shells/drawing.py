@@ -82,9 +82,7 @@ def device_of(name: str | None) -> "torch.device":
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise BadConfig(
-            f"there is no device {name!r} here; leave --device out, or see: plaudit doctor"
-        ) from error
+        raise BadConfig(f"there is no device {name!r} here; leave --device out, or see: plaudit doctor") from error
     return device
 
 

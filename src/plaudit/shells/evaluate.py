@@ -54,9 +54,7 @@ def run(options: EvaluateOptions) -> int:
     judged = [one for one in folder.judged if one.row in set(every)] if folder else []
     done = {one.row for one in judged}
     rows = [row for row in every if row not in done]
-    found = draw_and_judge(
-        suite, generator, rows, draw=draw, images_per_prompt=options.images, seed=options.seed
-    )
+    found = draw_and_judge(suite, generator, rows, draw=draw, images_per_prompt=options.images, seed=options.seed)
     with _bar(f"evaluating {options.model}", total=len(every), done=len(done)) as advance:
         for batch, images in found:
             judged += batch

@@ -52,7 +52,7 @@ class _Help(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormat
 
     def __init__(self, prog: str) -> None:
         width = min(110, shutil.get_terminal_size().columns)
-        super().__init__(prog, max_help_position=30, width=width)
+        super().__init__(prog, max_help_position=30, width=width)  # type: ignore[no-untyped-call]
 
     def _get_help_string(self, action: argparse.Action) -> str:
         """The docstring and the default; no types, which the placeholder already tells."""
@@ -139,16 +139,12 @@ def _settings_file(command: Command, path: str | None) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else "it is not YAML text"
         raise WrongUsage(f"cannot read the settings in {path!r}: {reason}") from error
     if not isinstance(content, dict):
-        raise WrongUsage(
-            f"{path!r} holds no settings: write one 'name: value' a line, for example 'steps: 30'"
-        )
+        raise WrongUsage(f"{path!r} holds no settings: write one 'name: value' a line, for example 'steps: 30'")
     known = [f.name for f in fields(command.options)]
     settings = {str(key).replace("-", "_"): value for key, value in content.items()}
     for name in settings:
         if name not in known:
-            raise WrongUsage(
-                f"{path!r} sets {name!r}, which is no setting of this command.{nearest(name, known)}"
-            )
+            raise WrongUsage(f"{path!r} sets {name!r}, which is no setting of this command.{nearest(name, known)}")
     return settings
 
 

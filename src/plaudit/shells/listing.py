@@ -76,18 +76,13 @@ def _presets() -> list[dict[str, Any]]:
 
     functions = [value for _, value in inspect.getmembers(reno, inspect.isfunction)]
     presets = [it for it in functions if inspect.signature(it).return_annotation is RenoConfig]
-    return [
-        {"name": it.__name__, "summary": " ".join((it.__doc__ or "").split()), "method": "reno"}
-        for it in presets
-    ]
+    return [{"name": it.__name__, "summary": " ".join((it.__doc__ or "").split()), "method": "reno"} for it in presets]
 
 
 def _details(row: dict[str, Any]) -> str:
     """Everything else in the row that says something, on one line."""
     shown = {
-        k.replace("_", " "): v
-        for k, v in row.items()
-        if k not in ("name", "summary") and v not in (None, "", 0.0)
+        k.replace("_", " "): v for k, v in row.items() if k not in ("name", "summary") and v not in (None, "", 0.0)
     }
     return " · ".join(f"{key} {_in_words(value)}" for key, value in shown.items())
 

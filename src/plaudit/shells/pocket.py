@@ -10,6 +10,7 @@ from plaudit.shells.flags import Command, nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from plaudit.pocket.build.recipe import Report
     from plaudit.pocket.prompts import Request
     from plaudit.pocket.scenes import Scene
 
@@ -22,6 +23,8 @@ class BuildOptions:
     """models to build; left out: all, in the order they need each other"""
     work_dir: Path = field(default=Path("runs/pocket-build"), metadata={"placeholder": "DIR"})
     """where unfinished training lies; a stopped build goes on from there"""
+    install_to: Path | None = field(default=None, metadata={"placeholder": "DIR"})
+    """where finished models go; left out: into the package"""
     seed: int = 0
     """of every draw"""
     device: str | None = None
@@ -41,30 +44,45 @@ class ShowOptions:
 
 
 def build(options: BuildOptions) -> int:
-    """Train, one line every few seconds on stderr."""
+    """Train, install and measure each model: one line every few seconds on stderr, its scores on stdout."""
     from rich.console import Console
 
-    from plaudit.pocket.folders import POCKET_MODELS
+    from plaudit.claims.pocket_models import measure
+    from plaudit.pocket.build.install import install
+    from plaudit.pocket.build.recipe import build as build_models
+    from plaudit.pocket.folders import POCKET_MODELS, WEIGHTS
     from plaudit.shells.drawing import device_of
 
     for name in options.names:
         if name not in POCKET_MODELS:
             hint = nearest(name, POCKET_MODELS) or f" Known: {', '.join(POCKET_MODELS)}."
             raise UnknownName(f"no pocket model named {name!r}.{hint}")
-    from plaudit.pocket.build import build as build_models
-
-    device = device_of(options.device)
-    console = Console(stderr=True)
+    progress, results = Console(stderr=True), Console()
+    root = options.install_to or WEIGHTS
+    met = True
     for name in options.names or POCKET_MODELS:
-        for now in build_models([name], work_dir=options.work_dir, seed=options.seed, device=device):
-            left = (now.steps - now.step) / max(1, now.step)
-            parts = "  ".join(f"{key} {value:.4f}" for key, value in now.parts.items())
-            console.print(
-                f"{name}  {now.step}/{now.steps}  loss {now.loss:.4f}  {parts}  "
-                f"{now.images_per_second:.0f} images/s  {100 / (1 + left):.0f} %",
-                highlight=False,
-            )
-    return 0
+        device = device_of(options.device)
+        for report in build_models([name], options.work_dir, seed=options.seed, device=device):
+            progress.print(_line(name, report), highlight=False)
+        folder = install(name, options.work_dir, root=root)
+        progress.print(f"{name}  installed in {folder}; measuring", highlight=False)
+        for score in measure(name, root=root):
+            verdict = "met" if score.met else "MISSED"
+            bar = f"{score.low:.2f} or more" if score.high >= 1 else f"{score.low:.2f} to {score.high:.2f}"
+            results.print(f"{name}  {score.what}: {score.value:.3f}  (bar {bar}: {verdict})", highlight=False)
+            met = met and score.met
+    return 0 if met else 1
+
+
+def _line(name: str, report: "Report") -> str:
+    text = f"{name}  {report.part}  {report.done}/{report.total}"
+    if report.progress is None:
+        return text
+    now = report.progress
+    parts = "  ".join(f"{key} {value:.4f}" for key, value in now.parts.items())
+    images = (now.steps - now.step) * now.batch
+    left = images / max(1e-9, now.images_per_second) / 60
+    return f"{text}  loss {now.loss:.4f}  {parts}  {now.images_per_second:.0f} images/s  {left:.0f} min left"
 
 
 def show(options: ShowOptions) -> int:

@@ -32,9 +32,7 @@ class Watch:
         self._best.update({row: max(total, self._best[row]) for row, total in totals.items()})
         best = sum(self._best.values()) / len(self._best)
         share = len(self._batch) * min(1.0, (step.index + 1) / step.steps)
-        self._progress.update(
-            self._task, completed=self._done + share, reward=f"{self._first:.3f} -> {best:.3f}"
-        )
+        self._progress.update(self._task, completed=self._done + share, reward=f"{self._first:.3f} -> {best:.3f}")
 
 
 @contextmanager

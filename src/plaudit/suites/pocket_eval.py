@@ -69,9 +69,7 @@ def _request(task: str, rng: np.random.Generator, unseen: bool) -> Request:
     if task == "counting":
         shape, colour = _thing(rng)
         with_colour = colour if rng.random() < 0.6 else None
-        return Request(
-            task=task, wanted=(Wanted(shape=shape, colour=with_colour, count=int(rng.integers(2, 5))),)
-        )
+        return Request(task=task, wanted=(Wanted(shape=shape, colour=with_colour, count=int(rng.integers(2, 5))),))
     while True:
         first, second = _thing(rng), _thing(rng)
         relation = str(rng.choice(_RELATIONS)) if task == "position" else None

@@ -127,9 +127,7 @@ def rows_to_draw(
     if images_per_prompt < 1:
         raise BadConfig(f"images per prompt must be at least 1, got {images_per_prompt}")
     rows = [
-        prompt * images_per_prompt + image
-        for prompt in suite.spread(num_prompts)
-        for image in range(images_per_prompt)
+        prompt * images_per_prompt + image for prompt in suite.spread(num_prompts) for image in range(images_per_prompt)
     ]
     finished = set(done)
     return [row for row in rows if row not in finished]

@@ -46,9 +46,7 @@ def bootstrap_mean(
     BadConfig if there is no prompt.
     """
     per_prompt = _per_prompt(values)
-    labels = (
-        np.zeros(len(per_prompt), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
-    )
+    labels = np.zeros(len(per_prompt), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
     if len(labels) != len(per_prompt):
         raise BadConfig(f"{len(labels)} strata for {len(per_prompt)} prompts; give one label per prompt")
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ last step is pure noise (Lin et al. 2023), so that one step from noise is as wel
 prompts is left out for classifier-free guidance.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def new_scheduler() -> DDIMScheduler:
     """DDIM over 1000 cosine steps, the last of them pure noise."""
     return DDIMScheduler(
         num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
-        rescale_betas_zero_snr=True, timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False,
+        rescale_betas_zero_snr=True, timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False, steps_offset=1,
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ class Batches:
         latents = self.pool.latents[torch.from_numpy(rows)].float().to(self.device)
         return latents, self.read(self.prompts(rows, draws, no_prompt))
 
-    def prompts(self, rows: Sequence[int], draws: Draws, no_prompt: float) -> list[str]:
+    def prompts(self, rows: Iterable[int], draws: Draws, no_prompt: float) -> list[str]:
         texts = [describe(self.pool.scenes[row], draws.numpy)[0] for row in rows]
         return ["" if draws.numpy.random() < no_prompt else text for text in texts]
 
@@ -107,7 +107,10 @@ def train_base(unet: UNet2DConditionModel, batches: Batches, state: Path, *, pla
         noise = draws.normal(*latents.shape).to(device)
         # One time from each of B equal stretches: the loss of a batch varies less.
         times = ((torch.arange(plan.batch) + draws.uniform(plan.batch)) / plan.batch * 1000).long().to(device)
-        signal, spread = alphas[times].sqrt()[:, None, None, None], (1 - alphas[times]).sqrt()[:, None, None, None]
+        signal, spread = (
+            alphas[times].sqrt()[:, None, None, None],
+            (1 - alphas[times]).sqrt()[:, None, None, None],
+        )
         with fast_autocast(device):
             prediction = unet(signal * latents + spread * noise, times, encoder_hidden_states=states).sample
         loss = (prediction.float() - (signal * noise - spread * latents)).square().mean()

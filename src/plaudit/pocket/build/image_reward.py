@@ -83,9 +83,7 @@ def train_image_reward(
     _normalise(model, tokenizer, pictures, broken)
 
 
-def scores_of(
-    model: ImageRewardModel, tokenizer: BertTokenizer, choices: Choices
-) -> tuple[Tensor, Tensor, Tensor]:
+def scores_of(model: ImageRewardModel, tokenizer: BertTokenizer, choices: Choices) -> tuple[Tensor, Tensor, Tensor]:
     """The better picture with its prompt, the worse with it, the better with a near miss: three of (B,)."""
     texts = choices.prompts + choices.prompts + choices.misses
     read = tokenizer(texts, padding="longest", truncation=True, max_length=MAX_TOKENS, return_tensors="pt")

@@ -44,8 +44,12 @@ def _writer(name: str) -> Callable[[Path, Path], None]:
     if name in ("pocket-base", "pocket-turbo"):
         return lambda built, part: _write_pipeline(name, built, part)
     if name == "pocket-imagereward":
-        return lambda built, part: shutil.copytree(built / "imagereward", part, dirs_exist_ok=True) and None
+        return _copy_image_reward
     return lambda built, part: _write_clip(built / name.removeprefix("pocket-"), built, part)
+
+
+def _copy_image_reward(built: Path, part: Path) -> None:
+    shutil.copytree(built / "imagereward", part, dirs_exist_ok=True)
 
 
 def _write_pipeline(name: str, built: Path, part: Path) -> None:

@@ -18,6 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+SAVE_EVERY = 120.0
+"""seconds between two saved states: what an interruption may cost"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -71,6 +74,7 @@ class Progress:
 
     step: int
     steps: int
+    batch: int
     loss: float
     parts: dict[str, float]
     images_per_second: float
@@ -82,35 +86,34 @@ class Trainee:
     Each module has its gradient clipped by itself; `faster` multiplies a module's learning rate.
     """
 
-    def __init__(
-        self, modules: dict[str, nn.Module], plan: Plan, *, faster: Mapping[str, float] | None = None
-    ) -> None:
+    def __init__(self, modules: dict[str, nn.Module], plan: Plan, *, faster: Mapping[str, float] | None = None) -> None:
         self.net = nn.ModuleDict(modules)
         self.plan = plan
         self.step = 0
         self.parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.average = [p.detach().clone() for p in self.parameters]
         groups = [
-            {"params": [p for p in m.parameters() if p.requires_grad], "faster": (faster or {}).get(name, 1.0)}
+            {
+                "params": [p for p in m.parameters() if p.requires_grad],
+                "faster": (faster or {}).get(name, 1.0),
+            }
             for name, m in self.net.items()
         ]
-        self.optimiser = torch.optim.AdamW(
-            groups, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay
-        )
+        self.optimiser = torch.optim.AdamW(groups, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
 
     def update(self, loss: Tensor) -> None:
         plan = self.plan
         for group in self.optimiser.param_groups:
             group["lr"] = plan.rate(self.step) * group["faster"]
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norms = [nn.utils.clip_grad_norm_(g["params"], plan.clip) for g in self.optimiser.param_groups]
         if bool(torch.isfinite(torch.stack(norms)).all()):
             self.optimiser.step()
         self.step += 1
         decay = min(plan.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
+            torch._foreach_lerp_(self.average, list[Tensor](self.parameters), 1 - decay)
 
     def use_average(self) -> None:
         """Put the running average in place of the weights: what is shipped."""
@@ -149,7 +152,6 @@ def train(
     state: Path,
     *,
     seed: int = 0,
-    save_every: float = 120.0,
     report_every: float = 10.0,
 ) -> Iterator[Progress]:
     """Train to the end of the plan, from `state` if it is there; yields what happened every few seconds."""
@@ -162,16 +164,20 @@ def train(
         trainee.update(loss)
         now = time.monotonic()
         last = trainee.step == trainee.plan.steps
-        if now - saved > save_every or last:
+        if now - saved > SAVE_EVERY or last:
             trainee.save(state)
             saved = time.monotonic()
         if now - reported > report_every or last:
             rate = (trainee.step - since) * trainee.plan.batch / max(1e-9, now - reported)
             values = {k: float(v.detach()) for k, v in parts.items()}
             yield Progress(
-                step=trainee.step, steps=trainee.plan.steps, loss=float(loss.detach()), parts=values,
+                step=trainee.step,
+                steps=trainee.plan.steps,
+                batch=trainee.plan.batch,
+                loss=float(loss.detach()),
+                parts=values,
                 images_per_second=rate,
-            )  # fmt: skip
+            )
             reported, since = time.monotonic(), trainee.step
 
 

@@ -38,7 +38,10 @@ class Taste:
 
 
 HPS = Taste(
-    name="pocket-hps", broken=0.2, prompts_too=0.0, plan=Plan(steps=350, batch=48, lr=4e-4, warmup=30, ema=0.995)
+    name="pocket-hps",
+    broken=0.2,
+    prompts_too=0.0,
+    plan=Plan(steps=350, batch=48, lr=4e-4, warmup=30, ema=0.995),
 )
 PICKSCORE = Taste(
     name="pocket-pickscore", broken=0.5, prompts_too=0.5,
@@ -76,7 +79,12 @@ def draw_choices(pictures: Pictures, broken: Pictures, draws: Draws, count: int,
 
 
 def train_preference(
-    model: CLIPModel, tokenizer: CLIPTokenizer, pictures: Pictures, broken: Pictures, state: Path, taste: Taste
+    model: CLIPModel,
+    tokenizer: CLIPTokenizer,
+    pictures: Pictures,
+    broken: Pictures,
+    state: Path,
+    taste: Taste,
 ) -> Iterator[Progress]:
     """Tune a CLIP on choices; afterwards its weights are the average."""
     device = pictures.device
@@ -99,5 +107,3 @@ def train_preference(
     yield from train(taste.name, trainee, loss_of, state)
     trainee.use_average()
     model.eval().requires_grad_(False)
-
-

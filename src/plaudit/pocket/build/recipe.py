@@ -5,6 +5,7 @@ on where it last saved; so a build may be interrupted at any time. `install` put
 """
 
 import shutil
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,11 +19,11 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionMode
 from plaudit.core.devices import best_device
 from plaudit.core.errors import BadConfig
 from plaudit.pocket.build import base, clip, image_reward, preference, turbo, vae
-from plaudit.pocket.build.loop import Progress
+from plaudit.pocket.build.loop import Progress, draws_for
 from plaudit.pocket.build.pictures import decoded_pool
 from plaudit.pocket.build.text import new_tokenizer, text_config, train_text
 from plaudit.pocket.folders import POCKET_MODELS
-from plaudit.rewards.image_reward import ImageRewardModel
+from plaudit.pocket.scenes import draw_scene
 
 DECODED = 12_288
 """pictures in each of the two pools from the decoder"""
@@ -136,7 +137,12 @@ class Recipe:
         model = CLIPModel.from_pretrained(self.folder / "clip").float()
         short = taste.name.removeprefix("pocket-")
         steps = preference.train_preference(
-            model, self._tokenizer, self._pictures("decoded"), self._pictures("broken"), self._state(short), taste
+            model,
+            self._tokenizer,
+            self._pictures("decoded"),
+            self._pictures("broken"),
+            self._state(short),
+            taste,
         )
         yield from self._train(short, steps)
         _save(model, self.folder / short)
@@ -159,8 +165,8 @@ class Recipe:
         return decoded_pool(self._vae, scenes, self.folder / f"{name}.npy", self.device, spread=spread)
 
     def _pool_scenes(self, name: str) -> list[Any]:
-        rng = base.draws_for(f"pocket-scenes-{name}", 0, seed=self.seed).numpy
-        return [base.draw_scene(rng) for _ in range(DECODED)]
+        rng = draws_for(f"pocket-scenes-{name}", 0, seed=self.seed).numpy
+        return [draw_scene(rng) for _ in range(DECODED)]
 
     def _pictures(self, name: str) -> clip.Pictures:
         spread = 0.35 if name == "decoded" else 1.0
@@ -201,10 +207,7 @@ def build(
 
 
 def _last(items: Iterator[Any]) -> Any:
-    item = None
-    for item in items:
-        pass
-    return item
+    return deque(items, maxlen=1)[0]
 
 
 def _save(model: Any, folder: Path) -> None:

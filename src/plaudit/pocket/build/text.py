@@ -37,7 +37,11 @@ def new_tokenizer() -> CLIPTokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     trainer = trainers.BpeTrainer(
-        vocab_size=10_000, min_frequency=1, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=10_000,
+        min_frequency=1,
+        initial_alphabet=letters,
+        end_of_word_suffix="</w>",
+        show_progress=False,
     )
     tokenizer.train_from_iterator(corpus, trainer)
     merges = _merges(tokenizer)
@@ -71,7 +75,15 @@ class Reader(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        sizes = (len(SHAPES) + 1, len(COLOURS) + 1, len(SHAPES) + 1, len(COLOURS) + 1, 5, 5, len(BACKGROUNDS) + 1)
+        sizes = (
+            len(SHAPES) + 1,
+            len(COLOURS) + 1,
+            len(SHAPES) + 1,
+            len(COLOURS) + 1,
+            5,
+            5,
+            len(BACKGROUNDS) + 1,
+        )
         self.heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
 
     def forward(self, vector: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:

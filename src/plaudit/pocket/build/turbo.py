@@ -7,6 +7,7 @@ classifier-free guidance and that of a second network which follows the student'
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ class Teacher:
         scheduler.set_timesteps(steps)
         times = [*scheduler.timesteps.tolist(), None]
         x = noise
-        for now, after in zip(times, times[1:], strict=False):
+        for now, after in pairwise(times):
             at = torch.full((len(x),), now, device=self.device)
             clean = self.clean(x, at, states, guidance=guidance)
             if after is None:
@@ -154,9 +155,7 @@ def _noised(made: Tensor, alphas: Tensor, draws: Draws, low: int, high: int) -> 
     return alpha.sqrt() * made + (1 - alpha).sqrt() * noise, times, noise
 
 
-def _follow(
-    made: Tensor, states: Tensor, follower: UNet2DConditionModel, teacher: Teacher, draws: Draws
-) -> Tensor:
+def _follow(made: Tensor, states: Tensor, follower: UNet2DConditionModel, teacher: Teacher, draws: Draws) -> Tensor:
     """The follower's own diffusion loss on the student's samples."""
     noisy, times, noise = _noised(made, teacher.alphas, draws, 0, 1000)
     alpha = teacher.alphas[times][:, None, None, None]

@@ -1,0 +1,95 @@
+"""Built models become complete folders in their published layouts, which the original libraries read as we do."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from transformers import CLIPModel, CLIPTextModel, CLIPVisionModel
+
+from plaudit.core.errors import BadConfig
+from plaudit.core.random_streams import noise_for
+from plaudit.generators.stable_diffusion import StableDiffusion
+from plaudit.pocket.build import base, clip, image_reward, vae
+from plaudit.pocket.build.install import install
+from plaudit.pocket.build.text import new_tokenizer, text_config
+from plaudit.pocket.folders import pocket_folder
+from plaudit.rewards.clip_towers import ClipTowers
+from plaudit.rewards.image_reward import ImageReward
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder as a finished build leaves it, with untrained models."""
+    folder = tmp_path_factory.mktemp("built")
+    tokenizer = new_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = CLIPTextModel(text_config(tokenizer))
+        encoder.save_pretrained(folder / "text_encoder")
+        tokenizer.save_pretrained(folder / "tokenizer")
+        vae.new_vae().save_pretrained(folder / "vae")
+        base.new_unet().save_pretrained(folder / "base_unet")
+        base.new_unet().save_pretrained(folder / "turbo_unet")
+        model = clip.new_clip(tokenizer, encoder, CLIPVisionModel(clip.vision_config()))
+        model.save_pretrained(folder / "clip")
+        words = image_reward.new_bert_tokenizer()
+        image_reward.new_image_reward(words).save_pretrained(folder / "imagereward", dtype=torch.float16)
+        words.save_pretrained(folder / "imagereward")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLAUDIT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(("name", "steps"), [("pocket-base", 3), ("pocket-turbo", 1)])
+def test_diffusers_own_pipeline_draws_the_same_picture(built: Path, tmp_path: Path, name: str, steps: int) -> None:
+    root = tmp_path / "weights"
+    install("pocket-base", built, root=root)
+    install(name, built, root=root)
+    folder = pocket_folder(name, root=root)
+    guidance = 4.0 if steps > 1 else 1.0
+    ours = StableDiffusion.from_pretrained(folder, steps=steps, guidance=guidance)
+    noise = noise_for([(0, 0, 0)], ours.noise_shape)
+    with torch.no_grad():
+        image = ours.sample(noise, ours.encode(["a red ring"]))
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        "a red ring", latents=noise, num_inference_steps=steps, guidance_scale=guidance, output_type="pt"
+    ).images
+    assert torch.allclose(image, theirs, atol=1e-4)
+
+
+def test_a_folder_with_borrowed_parts_follows_a_new_build(built: Path, tmp_path: Path) -> None:
+    root = tmp_path / "weights"
+    install("pocket-base", built, root=root)
+    install("pocket-turbo", built, root=root)
+    assert not (root / "pocket-turbo" / "vae").exists()
+    before = pocket_folder("pocket-turbo", root=root)
+    assert (before / "vae" / "config.json").is_file()
+    assert pocket_folder("pocket-turbo", root=root) == before
+    install("pocket-base", built, root=root)
+    assert pocket_folder("pocket-turbo", root=root) != before
+
+
+def test_rewards_load_from_their_folders_and_score(built: Path, tmp_path: Path) -> None:
+    root = tmp_path / "weights"
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for name, kind in (("pocket-clip", ClipTowers), ("pocket-imagereward", ImageReward)):
+        install(name, built, root=root)
+        scores = kind.from_pretrained(pocket_folder(name, root=root))(images, ["a red ring", "two stars"])
+        assert scores.shape == (2,)
+        assert torch.isfinite(scores).all()
+    assert CLIPModel.from_pretrained(root / "pocket-clip").config.vision_config.patch_size == 8
+
+
+def test_what_is_not_built_is_said_in_a_sentence(built: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="pocket-hps is not built in"):
+        install("pocket-hps", built, root=tmp_path)
+    with pytest.raises(BadConfig, match="plaudit pocket build pocket-hps"):
+        pocket_folder("pocket-hps", root=tmp_path)
+    with pytest.raises(BadConfig, match="no pocket model is named 'pocket-hsp'"):
+        install("pocket-hsp", built, root=tmp_path)
