@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from plaudit.pocket.build.base import new_scheduler
-from plaudit.pocket.build.clip import contrast, describable, whole_truth
+from plaudit.pocket.build.clip import contrast, describable, patch_answers, whole_truth
 from plaudit.pocket.build.image_reward import new_bert_tokenizer
 from plaudit.pocket.build.negatives import false_requests, near_scene
 from plaudit.pocket.build.text import answers_of, new_tokenizer, tokenise
 from plaudit.pocket.build.turbo import clean_of
 from plaudit.pocket.prompts import describe
-from plaudit.pocket.scenes import COLOURS, SHAPES, draw_scene
+from plaudit.pocket.scenes import COLOURS, SHAPES, Scene, Thing, draw_scene
 from plaudit.pocket.truth import failures
 
 
@@ -99,3 +99,14 @@ def test_v_predictions_give_back_the_clean_latents() -> None:
 
 def test_the_last_time_is_pure_noise() -> None:
     assert float(new_scheduler().alphas_cumprod[999]) == 0.0
+
+
+def test_patches_are_told_what_lies_there() -> None:
+    scene = Scene(background="grey", things=(Thing(shape="ring", colour="blue", x=20, y=44, radius=9),))
+    shapes = patch_answers([scene])[0, :, 0].view(8, 8)
+    ring = 1 + SHAPES.index("ring")
+    # Patch centres at 12, 20 and 28 lie within 10 pixels of 20; 36, 44 and 52 of 44.
+    expected = torch.zeros(8, 8, dtype=torch.long)
+    expected[4:7, 1:4] = ring
+    assert torch.equal(shapes, expected)
+    assert patch_answers([scene])[0, :, 1].max() == 1 + list(COLOURS).index("blue")

@@ -67,9 +67,7 @@ def measure_timing(plan: Plan, bench: Bench, store: CellStore) -> Timing:
     prompts = main_prompts(plan, bench.suite)[: plan.chunk]
     usual = reno(plan, bench)
     by_gradient, by_luck = (
-        Variant(
-            name="timing", method=method, rewards=usual.rewards, looks=TIMED_LOOKS[method], checkpoints=(0,)
-        )
+        Variant(name="timing", method=method, rewards=usual.rewards, looks=TIMED_LOOKS[method], checkpoints=(0,))
         for method in ("reno", "best-of-n")
     )
     gradient_looks, plain_looks, forwards = [], [], []
@@ -98,9 +96,7 @@ def run(plan: Plan, bench: Bench, store: CellStore) -> Iterator[Progress]:
         store.write(cell, result, sheet)
         done += looks_with_cost(cell)
         pace = (time.monotonic() - started) / (done - begun_with)
-        yield Progress(
-            cell=cell, done=count, total=len(cells), share=done / work, seconds_left=pace * (work - done)
-        )
+        yield Progress(cell=cell, done=count, total=len(cells), share=done / work, seconds_left=pace * (work - done))
 
 
 def seconds_ahead(plan: Plan, bench: Bench, store: CellStore) -> float | None:

@@ -39,9 +39,7 @@ class Found:
     """spent searching per image, by variant's name"""
     total_seconds: float
 
-    def values(
-        self, variant: Variant, prompts: Sequence[int], value: Callable[[Outcome], float]
-    ) -> Array:
+    def values(self, variant: Variant, prompts: Sequence[int], value: Callable[[Outcome], float]) -> Array:
         """(prompts, seeds) of one number per image."""
         return np.array(
             [[value(self.outcomes[variant.name, p, s]) for s in self.plan.seeds] for p in prompts],
@@ -60,9 +58,7 @@ class Found:
     def total(self, variant: Variant, prompts: Sequence[int], which: str) -> Array:
         """(prompts, seeds) of the sum that the variant optimises, "before" or "after"."""
         weights = {name: self.bench.rewards.parts[name][0] for name in variant.rewards}
-        return self.values(
-            variant, prompts, lambda o: sum(w * getattr(o, which)[name] for name, w in weights.items())
-        )
+        return self.values(variant, prompts, lambda o: sum(w * getattr(o, which)[name] for name, w in weights.items()))
 
 
 def found_in(plan: Plan, bench: Bench, results: Mapping[Cell, CellResult]) -> Found:
@@ -97,7 +93,9 @@ def task_table(found: Found) -> list[Row]:
     prompts = main_prompts(found.plan, found.bench.suite)
     all_prompts = found.bench.suite.prompts
     tasks = found.tasks(prompts)
-    groups = {task: [p for p in prompts if all_prompts[p].request.task == task] for task in dict.fromkeys(sorted(tasks))}
+    groups = {
+        task: [p for p in prompts if all_prompts[p].request.task == task] for task in dict.fromkeys(sorted(tasks))
+    }
     compared = {all_prompts[p].request.task for p in prompts if all_prompts[p].unseen}
     in_compared = [p for p in prompts if all_prompts[p].request.task in compared]
     groups["seen combinations"] = [p for p in in_compared if not all_prompts[p].unseen]

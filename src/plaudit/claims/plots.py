@@ -71,9 +71,7 @@ def before_after_grid(sheet: Path, captions: Sequence[str], verdicts: Sequence[t
     for band, start in enumerate(bands):
         for place in range(start, min(start + columns, len(captions))):
             for row, (image, right) in enumerate(zip(pictures[place], verdicts[place], strict=True)):
-                cell = figure.add_subplot(
-                    2 * len(bands), columns, (2 * band + row) * columns + place - start + 1
-                )
+                cell = figure.add_subplot(2 * len(bands), columns, (2 * band + row) * columns + place - start + 1)
                 _show(cell, image, right=right)
                 if row == 0:
                     cell.set_title("\n".join(textwrap.wrap(captions[place], 20)), fontsize=7)

@@ -155,9 +155,7 @@ def _shown_without_bar(found: Found) -> list[Claim]:
         found.values(usual, side, lambda o: o.last_deviation),
     )
     _, together = _first_and_last(found, side)
-    overshoot = paired_difference(
-        found.right(big, side, big.checkpoints[-1]), together, strata=found.tasks(side)
-    )
+    overshoot = paired_difference(found.right(big, side, big.checkpoints[-1]), together, strata=found.tasks(side))
     return [
         _shown(
             deviation,
@@ -201,9 +199,7 @@ def _mean_of_tasks(values: Array, tasks: list[str]) -> float:
 def _reaches(estimate: Estimate, *, bar: float, **words: str) -> Claim:
     undecided = estimate.low < bar <= estimate.high
     note = "the interval includes the bar" if undecided else ""
-    return Claim(
-        **_numbers(estimate), bar=bar, met=estimate.value >= bar, **{"note": note, **words}
-    )
+    return Claim(**_numbers(estimate), bar=bar, met=estimate.value >= bar, **{"note": note, **words})
 
 
 def _exceeds_zero(estimate: Estimate, **words: str) -> Claim:

@@ -60,6 +60,11 @@ COMMANDS = Registry(
             summary="train the embedded models again, from nothing",
         ),
         Entry(
+            name="pocket measure",
+            target="plaudit.shells.pocket:MEASURE",
+            summary="how good the embedded models are, against their bars",
+        ),
+        Entry(
             name="pocket show",
             target="plaudit.shells.pocket:SHOW",
             summary="draw a scene of the pocket world as its prompt says",

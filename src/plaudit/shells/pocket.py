@@ -10,6 +10,7 @@ from plaudit.shells.flags import Command, nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from plaudit.claims.pocket_models import Score
     from plaudit.pocket.build.recipe import Report
     from plaudit.pocket.prompts import Request
     from plaudit.pocket.scenes import Scene
@@ -29,6 +30,18 @@ class BuildOptions:
     """of every draw"""
     device: str | None = None
     """cpu, cuda or mps; left out: a GPU if there is one"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions:
+    """All that `plaudit pocket measure` takes."""
+
+    names: tuple[str, ...] = field(default=(), metadata={"positional": "*", "placeholder": "NAME"})
+    """models to measure; left out: all"""
+    root: Path | None = field(default=None, metadata={"placeholder": "DIR"})
+    """where the models lie; left out: in the package"""
+    json: bool = False
+    """print one JSON object"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +67,7 @@ def build(options: BuildOptions) -> int:
     from plaudit.shells.drawing import device_of
 
     for name in options.names:
-        if name not in POCKET_MODELS:
-            hint = nearest(name, POCKET_MODELS) or f" Known: {', '.join(POCKET_MODELS)}."
-            raise UnknownName(f"no pocket model named {name!r}.{hint}")
+        _check_name(name)
     progress, results = Console(stderr=True), Console()
     root = options.install_to or WEIGHTS
     met = True
@@ -67,11 +78,49 @@ def build(options: BuildOptions) -> int:
         folder = install(name, options.work_dir, root=root)
         progress.print(f"{name}  installed in {folder}; measuring", highlight=False)
         for score in measure(name, root=root):
-            verdict = "met" if score.met else "MISSED"
-            bar = f"{score.low:.2f} or more" if score.high >= 1 else f"{score.low:.2f} to {score.high:.2f}"
-            results.print(f"{name}  {score.what}: {score.value:.3f}  (bar {bar}: {verdict})", highlight=False)
+            results.print(_verdict(score), highlight=False)
             met = met and score.met
     return 0 if met else 1
+
+
+def measure_models(options: MeasureOptions) -> int:
+    """Measure installed models against their bars: a line each, or one JSON object."""
+    import json
+
+    from rich.console import Console
+
+    from plaudit.claims.pocket_models import measure
+    from plaudit.pocket.folders import POCKET_MODELS, WEIGHTS
+
+    results = Console()
+    scores = []
+    for name in options.names or POCKET_MODELS:
+        _check_name(name)
+        for score in measure(name, root=options.root or WEIGHTS):
+            scores.append(score)
+            if not options.json:
+                results.print(_verdict(score), highlight=False)
+    if options.json:
+        rows = [
+            {"model": s.model, "what": s.what, "value": s.value, "low": s.low, "high": s.high, "met": s.met}
+            for s in scores
+        ]
+        print(json.dumps({"scores": rows}, indent=2))
+    return 0 if all(score.met for score in scores) else 1
+
+
+def _check_name(name: str) -> None:
+    from plaudit.pocket.folders import POCKET_MODELS
+
+    if name not in POCKET_MODELS:
+        hint = nearest(name, POCKET_MODELS) or f" Known: {', '.join(POCKET_MODELS)}."
+        raise UnknownName(f"no pocket model named {name!r}.{hint}")
+
+
+def _verdict(score: "Score") -> str:
+    verdict = "met" if score.met else "MISSED"
+    bar = f"{score.low:.2f} or more" if score.high >= 1 else f"{score.low:.2f} to {score.high:.2f}"
+    return f"{score.model}  {score.what}: {score.value:.3f}  (bar {bar}: {verdict})"
 
 
 def _line(name: str, report: "Report") -> str:
@@ -162,6 +211,20 @@ plaudit pocket build pocket-clip pocket-hps
 """,
     options=BuildOptions,
     run=build,
+)
+
+MEASURE = Command(
+    name="pocket measure",
+    purpose=(
+        "Measure the pocket models against what each must reach: reconstructions, PocketEval, near misses, held-out\n"
+        "pairs. Some minutes on a CPU. Exit code 1 if one falls short."
+    ),
+    examples="""
+plaudit pocket measure                                  all of them
+plaudit pocket measure pocket-turbo --json
+""",
+    options=MeasureOptions,
+    run=measure_models,
 )
 
 SHOW = Command(

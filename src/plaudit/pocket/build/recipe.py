@@ -104,6 +104,7 @@ class Recipe:
         yield from self.text()
         yield from self.pictures()
         vision = self._fresh(lambda: CLIPVisionModel(clip.vision_config()))
+        clip.place_patches(vision.embeddings.position_embedding.weight)
         see = clip.train_to_see("pocket-clip-see", vision, self._pictures("decoded"), self._state("clip-see"))
         yield from self._train("clip, seeing", see)
         model = self._fresh(lambda: clip.new_clip(self._tokenizer, self._text_encoder, vision))
@@ -121,6 +122,7 @@ class Recipe:
         yield from self.pictures()
         tokenizer = image_reward.new_bert_tokenizer()
         model = self._fresh(lambda: image_reward.new_image_reward(tokenizer))
+        clip.place_patches(model.visual_encoder.embeddings.position_embedding[0])
         good, broken = self._pictures("decoded"), self._pictures("broken")
         see = clip.train_to_see(
             "pocket-imagereward-see", model.visual_encoder, good, self._state("imagereward-see"),

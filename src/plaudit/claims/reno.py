@@ -1,0 +1,146 @@
+"""The reproduction of ReNO's claims: load, compute what is missing, conclude, publish."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plaudit.claims.cells import Bench, Cell, CellResult, CellStore, EncodesOnce, read_json
+from plaudit.claims.experiment import finished, timing_of
+from plaudit.claims.findings import found_in, tables
+from plaudit.claims.page import page
+from plaudit.claims.plan import Plan, all_cells, cells, hacking, main_prompts, reno
+from plaudit.claims.plots import before_after_grid, curve_plot, hacking_grid, hacking_plot
+from plaudit.claims.verdicts import claims
+from plaudit.core.errors import BadConfig
+from plaudit.generators.table import GENERATORS, load_generator
+from plaudit.presets.reno import reward_specs
+from plaudit.rewards.table import REWARDS, load_rewards, read_spec
+from plaudit.runs.files import write_json, write_whole
+from plaudit.runs.provenance import hardware, source_of, versions
+from plaudit.suites.run import pocket
+
+if TYPE_CHECKING:
+    import torch
+
+MODEL = "pocket-turbo"
+SHOWN = 8
+"""prompts in the grid of what hacking looks like"""
+
+
+def load_bench(device: "torch.device | str | None" = None) -> Bench:
+    """pocket-turbo, the four rewards with their published weights, and PocketEval. Raises BadConfig."""
+    specs = reward_specs()
+    return Bench(
+        generator=EncodesOnce(load_generator(MODEL, device=device)),
+        rewards=load_rewards(specs, device=device),
+        suite=pocket(),
+        sources={
+            "model": source_of(GENERATORS, MODEL),
+            "rewards": [source_of(REWARDS, read_spec(spec)[0]) for spec in specs],
+        },
+    )
+
+
+def report_of(plan: Plan, bench: Bench, store: CellStore) -> dict[str, Any]:
+    """All that was found, as JSON types. Raises BadConfig if a cell is missing."""
+    results = finished(plan, bench, store)
+    expected = all_cells(plan, bench)
+    if len(results) < len(expected):
+        raise BadConfig(f"{len(expected) - len(results)} of {len(expected)} cells are not computed yet")
+    found = found_in(plan, bench, results)
+    timing = timing_of(plan, store)
+    return {
+        "system": "reno",
+        "claims": [claim.to_json() for claim in claims(found)],
+        "tables": tables(found),
+        "grids": grids(plan, bench, store, results),
+        "pictures": {},
+        "settings": {
+            **asdict(plan),
+            "model": bench.sources.get("model", {}).get("name", MODEL),
+            "rewards": {name: weight for name, (weight, _) in bench.rewards.parts.items()},
+            "sources": dict(bench.sources),
+            "timing": None if timing is None else asdict(timing),
+        },
+        "versions": versions(),
+        "hardware": hardware(),
+        "seconds": found.total_seconds,
+    }
+
+
+def grids(plan: Plan, bench: Bench, store: CellStore, results: Mapping[Cell, CellResult]) -> dict[str, dict[str, Any]]:
+    """Which sheets the page's picture grids are cut from: those of the first chunk and seed."""
+    first = {
+        variant.name: next(cells(variant, plan, main_prompts(plan, bench.suite)[: plan.side_prompts]))
+        for variant in (reno(plan, bench), *hacking(plan, bench).values())
+    }
+    main = next(cells(reno(plan, bench), plan, main_prompts(plan, bench.suite)))
+    verdicts = {name: _verdicts(results[cell]) for name, cell in {**first, "main": main}.items() if cell in results}
+    texts = bench.suite.texts()
+    return {
+        "before_after": {
+            "sheet": store.sheet(main).name,
+            "captions": [texts[prompt] for prompt in main.prompts],
+            "verdicts": verdicts["main"],
+        },
+        "hacking_grid": {
+            "sheets": {name: store.sheet(cell).name for name, cell in first.items() if cell in results},
+            "captions": [texts[prompt] for prompt in first["reno"].prompts[:SHOWN]],
+            "verdicts": {name: said for name, said in verdicts.items() if name != "main"},
+        },
+    }
+
+
+def publish(report: dict[str, Any], file: Path, sheets: Path) -> list[Path]:
+    """Write the report to `file`, and beside it its page and pictures; the paths written.
+
+    `sheets` is the folder of the cells' pictures; a grid whose sheets are not there is left as it is.
+    """
+    drawn = {
+        "curve": ("curve.svg", lambda: curve_plot(report)),
+        "hacking": ("hacking.svg", lambda: hacking_plot(report)),
+        "before_after": ("before-after.png", lambda: _before_after(report, sheets)),
+        "hacking_grid": ("hacking-grid.png", lambda: _hacking_grid(report, sheets)),
+    }
+    written, pictures = [], {}
+    for name, (ending, draw) in drawn.items():
+        target = file.with_name(f"{file.stem}-{ending}")
+        if name not in report["grids"] or _sheets_are_there(report["grids"][name], sheets):
+            write_whole(target, draw())
+            written.append(target)
+        if target.exists():
+            pictures[name] = target.name
+    report = {**report, "pictures": pictures}
+    write_json(file, report)
+    words = file.with_suffix(".md")
+    write_whole(words, page(report).encode())
+    return [file, words, *written]
+
+
+def read_report(file: Path) -> dict[str, Any]:
+    """A report that `publish` wrote. Raises BadConfig if there is none."""
+    report = read_json(file)
+    if not isinstance(report, dict) or report.get("system") != "reno" or "tables" not in report:
+        raise BadConfig(f"{str(file)!r} holds no report of this reproduction; run it first")
+    return report
+
+
+def _verdicts(result: CellResult) -> list[list[bool]]:
+    return [[outcome.right[0], outcome.right[-1]] for outcome in result.outcomes]
+
+
+def _sheets_are_there(grid: Mapping[str, Any], sheets: Path) -> bool:
+    names = [grid["sheet"]] if "sheet" in grid else grid["sheets"].values()
+    return all((sheets / name).exists() for name in names)
+
+
+def _before_after(report: Mapping[str, Any], sheets: Path) -> bytes:
+    grid = report["grids"]["before_after"]
+    return before_after_grid(sheets / grid["sheet"], grid["captions"], grid["verdicts"])
+
+
+def _hacking_grid(report: Mapping[str, Any], sheets: Path) -> bytes:
+    grid = report["grids"]["hacking_grid"]
+    paths = {name: sheets / sheet for name, sheet in grid["sheets"].items()}
+    return hacking_grid(paths, grid["captions"], grid["verdicts"])
