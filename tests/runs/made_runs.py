@@ -27,7 +27,7 @@ def result(row: int = 0, **changes: object) -> Result:
     """One finished image, 8 x 8, black before and grey after, best at step 2 of 0..3."""
     fields = {
         "row": row,
-        "prompt": SETTINGS["prompts"][row],
+        "prompt": SETTINGS["prompts"][row % 2],
         "prompt_index": row,
         "image_index": 0,
         "first_image": torch.zeros(3, 8, 8),

@@ -96,7 +96,7 @@ def test_the_examples_of_the_help_pages_are_understood(name, monkeypatch):
         ("check rewrd x", "'rewrd' cannot be checked. Did you mean 'reward'?"),
         ("evaluate poket", "no suite named 'poket'. Did you mean 'pocket'?"),
         ("reproduce rino", "'rino' can be reproduced. Did you mean 'reno'?"),
-        ("pocket", "'plaudit pocket' is followed by build or show."),
+        ("pocket", "'plaudit pocket' is followed by build or "),
         ("pocket biuld", "got 'biuld'. Did you mean 'build'?"),
         ("score", "the following arguments are required: images."),
         ("generate x --config none.yaml", "cannot read the settings in 'none.yaml': No such file"),

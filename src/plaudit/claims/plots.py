@@ -3,6 +3,7 @@
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 ENLARGED = 3
 """screen pixels per pixel of a picture"""
 COLOURS = ("#1b6ca8", "#d1495b", "#edae49", "#66a182", "#7a5195", "#8d6e63", "#2e4057", "#00798c")
+
+DPI = 100
+FRAME, GAP, MARGIN, CAPTION = 4, 8, 90, 44
+"""of the grids, in screen pixels"""
+RIGHT, WRONG = (0.18, 0.55, 0.34), (0.75, 0.22, 0.17)
+"""a frame's colour, by the judge's word"""
 
 Pixels = NDArray[np.float32]
 
@@ -62,43 +69,33 @@ def hacking_plot(report: Mapping[str, Any]) -> bytes:
     return _svg(figure)
 
 
-def before_after_grid(sheet: Path, captions: Sequence[str], verdicts: Sequence[tuple[bool, bool]]) -> bytes:
-    """PNG: each prompt's first picture over its best, with the judge's word; enlarged without smoothing."""
+def before_after_grid(sheet: Path, captions: Sequence[str], verdicts: Sequence[Sequence[bool]]) -> bytes:
+    """PNG: each prompt's first picture over its best, framed by the judge's word."""
     pictures = pictures_of(sheet, len(captions))
     columns = min(8, len(captions))
-    bands = range(0, len(captions), columns)
-    figure = _figure(columns * 1.75, 4.6 * len(bands))
-    for band, start in enumerate(bands):
-        for place in range(start, min(start + columns, len(captions))):
-            for row, (image, right) in enumerate(zip(pictures[place], verdicts[place], strict=True)):
-                cell = figure.add_subplot(2 * len(bands), columns, (2 * band + row) * columns + place - start + 1)
-                _show(cell, image, right=right)
-                if row == 0:
-                    cell.set_title("\n".join(textwrap.wrap(captions[place], 20)), fontsize=7)
-                if place == start:
-                    cell.set_ylabel(("first", "best")[row], fontsize=8)
-    return _png(figure)
+    rows = []
+    for start in range(0, len(captions), columns):
+        places = range(start, min(start + columns, len(captions)))
+        for which, name in enumerate(("first", "best")):
+            tiles = [_Tile(image=pictures[p][which], right=verdicts[p][which]) for p in places]
+            rows.append(_Row(name=name, tiles=tiles, captions=[captions[p] for p in places] if which == 0 else []))
+    return _grid(rows, columns)
 
 
 def hacking_grid(
-    sheets: Mapping[str, Path], captions: Sequence[str], verdicts: Mapping[str, Sequence[tuple[bool, bool]]]
+    sheets: Mapping[str, Path], captions: Sequence[str], verdicts: Mapping[str, Sequence[Sequence[bool]]]
 ) -> bytes:
     """PNG: a row per variant, a column per prompt; the first row shows the pictures before any step."""
     names = list(sheets)
-    figure = _figure(len(captions) * 1.5 + 0.8, 1.62 * (len(names) + 1) + 0.5)
-    shape = (len(names) + 1, len(captions))
-    for row, name in enumerate(["first", *names]):
-        source = names[0] if row == 0 else name
+    rows = []
+    for name in ["first", *names]:
+        source, which = (names[0], 0) if name == "first" else (name, 1)
         pictures = pictures_of(sheets[source], len(verdicts[source]))
-        which = 0 if row == 0 else 1
-        for column, caption in enumerate(captions):
-            cell = figure.add_subplot(*shape, row * len(captions) + column + 1)
-            _show(cell, pictures[column][which], right=verdicts[source][column][which])
-            if row == 0:
-                cell.set_title("\n".join(textwrap.wrap(caption, 18)), fontsize=7)
-            if column == 0:
-                cell.set_ylabel(name, fontsize=8)
-    return _png(figure)
+        tiles = [
+            _Tile(image=pictures[place][which], right=verdicts[source][place][which]) for place in range(len(captions))
+        ]
+        rows.append(_Row(name=name, tiles=tiles, captions=captions if name == "first" else []))
+    return _grid(rows, len(captions))
 
 
 def pictures_of(sheet: Path, count: int) -> list[tuple[Pixels, Pixels]]:
@@ -113,13 +110,50 @@ def _enlarged(pixels: Pixels) -> Pixels:
     return pixels.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
 
 
-def _show(axes: "Axes", image: Pixels, *, right: bool) -> None:
-    axes.imshow(image, interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_color("#2e8b57" if right else "#c0392b")
-        spine.set_linewidth(2.5)
+@dataclass(frozen=True, kw_only=True)
+class _Tile:
+    """One picture of a grid."""
+
+    image: Pixels
+    """(H, W, 3), enlarged"""
+    right: bool
+    """the judge's word"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """One row of a grid."""
+
+    name: str
+    tiles: Sequence[_Tile]
+    captions: Sequence[str]
+    """above the pictures; empty: none"""
+
+
+def _grid(rows: Sequence[_Row], columns: int) -> bytes:
+    """PNG: the rows on one canvas, a screen pixel per canvas pixel, so that nothing is smoothed."""
+    height, width = rows[0].tiles[0].image.shape[:2]
+    tops, down = [], GAP
+    for row in rows:
+        down += CAPTION if row.captions else 0
+        tops.append(down)
+        down += height + 2 * FRAME + GAP
+    canvas = np.ones((down, MARGIN + columns * (width + 2 * FRAME + GAP), 3), dtype=np.float32)
+    figure = _figure(canvas.shape[1] / DPI, canvas.shape[0] / DPI)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    for row, top in zip(rows, tops, strict=True):
+        axes.text(MARGIN - 8, top + height / 2, row.name, ha="right", va="center", fontsize=8)
+        for column, tile in enumerate(row.tiles):
+            left = MARGIN + column * (width + 2 * FRAME + GAP)
+            canvas[top : top + height + 2 * FRAME, left : left + width + 2 * FRAME] = RIGHT if tile.right else WRONG
+            canvas[top + FRAME : top + FRAME + height, left + FRAME : left + FRAME + width] = tile.image
+            if row.captions:
+                words = "\n".join(textwrap.wrap(row.captions[column], 26))
+                axes.text(left + FRAME + width / 2, top - 5, words, ha="center", va="bottom", fontsize=7)
+    axes.imshow(canvas, interpolation="nearest", aspect="auto", extent=(0, canvas.shape[1], canvas.shape[0], 0))
+    axes.set_axis_off()
+    return _png(figure)
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -148,5 +182,5 @@ def _svg(figure: "Figure") -> bytes:
 
 def _png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()

@@ -1,6 +1,6 @@
 """The reproduction of ReNO's claims: load, compute what is missing, conclude, publish."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,7 @@ def report_of(plan: Plan, bench: Bench, store: CellStore) -> dict[str, Any]:
         "pictures": {},
         "settings": {
             **asdict(plan),
+            "seeds": list(plan.seeds),
             "model": bench.sources.get("model", {}).get("name", MODEL),
             "rewards": {name: weight for name, (weight, _) in bench.rewards.parts.items()},
             "sources": dict(bench.sources),
@@ -97,13 +98,14 @@ def publish(report: dict[str, Any], file: Path, sheets: Path) -> list[Path]:
 
     `sheets` is the folder of the cells' pictures; a grid whose sheets are not there is left as it is.
     """
-    drawn = {
+    drawn: dict[str, tuple[str, Callable[[], bytes]]] = {
         "curve": ("curve.svg", lambda: curve_plot(report)),
         "hacking": ("hacking.svg", lambda: hacking_plot(report)),
         "before_after": ("before-after.png", lambda: _before_after(report, sheets)),
         "hacking_grid": ("hacking-grid.png", lambda: _hacking_grid(report, sheets)),
     }
-    written, pictures = [], {}
+    written: list[Path] = []
+    pictures: dict[str, str] = {}
     for name, (ending, draw) in drawn.items():
         target = file.with_name(f"{file.stem}-{ending}")
         if name not in report["grids"] or _sheets_are_there(report["grids"][name], sheets):

@@ -196,17 +196,17 @@ def _mean_of_tasks(values: Array, tasks: list[str]) -> float:
     return float(np.mean([values[labels == task].mean() for task in set(tasks)]))
 
 
-def _reaches(estimate: Estimate, *, bar: float, **words: str) -> Claim:
+def _reaches(estimate: Estimate, *, bar: float, **words: Any) -> Claim:
     undecided = estimate.low < bar <= estimate.high
     note = "the interval includes the bar" if undecided else ""
     return Claim(**_numbers(estimate), bar=bar, met=estimate.value >= bar, **{"note": note, **words})
 
 
-def _exceeds_zero(estimate: Estimate, **words: str) -> Claim:
+def _exceeds_zero(estimate: Estimate, **words: Any) -> Claim:
     return Claim(**_numbers(estimate), bar=0.0, met=estimate.low > 0, **words)
 
 
-def _shown(estimate: Estimate, **words: str) -> Claim:
+def _shown(estimate: Estimate, **words: Any) -> Claim:
     return Claim(**_numbers(estimate), bar=None, met=None, **words, note="shown, without a bar")
 
 

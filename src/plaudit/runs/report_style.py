@@ -48,7 +48,7 @@ img.small { image-rendering: pixelated; }
 .dot { fill: var(--accent); stroke: var(--card); stroke-width: 1.5; }
 .tick { fill: var(--soft); font-size: 10px; font-variant-numeric: tabular-nums; }
 .strip { overflow-x: auto; margin-top: .6rem; }
-.strip > div { min-width: 24rem; }
+.strip > div { min-width: 15rem; }
 .strip img { border-radius: 6px; }
 .steps { display: flex; font-size: .74rem; color: var(--soft); margin-top: .2rem; }
 .steps span { flex: 1; text-align: center; }

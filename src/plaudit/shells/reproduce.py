@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from plaudit.core.errors import PlauditError
 from plaudit.shells.flags import Command, WrongUsage, nearest
 
@@ -92,6 +90,7 @@ def _plan_in_words(plan: "Plan", seconds: float | None) -> str:
 @contextmanager
 def _bar() -> "Iterator[Callable[[Progress], None]]":
     """A bar on stderr; where stderr is no terminal, a line per finished cell."""
+    from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 

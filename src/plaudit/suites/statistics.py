@@ -99,7 +99,8 @@ def _per_prompt(values: ArrayLike) -> Array:
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:
         raise BadConfig("there is no prompt to average over")
-    return array if array.ndim == 1 else array.reshape(len(array), -1).mean(axis=1)
+    means: Array = array.reshape(len(array), -1).mean(axis=1)
+    return means
 
 
 def _resampled_means(group: Array, rng: np.random.Generator, draws: int) -> Array:
@@ -107,7 +108,8 @@ def _resampled_means(group: Array, rng: np.random.Generator, draws: int) -> Arra
     count = len(group)
     means = group[rng.integers(count, size=(draws, count))].mean(axis=1)
     widen = math.sqrt(count / (count - 1)) if count > 1 else 1.0
-    return group.mean() + widen * (means - group.mean())
+    spread: Array = group.mean() + widen * (means - group.mean())
+    return spread
 
 
 def _wilson(value: float, count: float) -> tuple[float, float]:

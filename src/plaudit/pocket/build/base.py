@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -23,7 +24,7 @@ from plaudit.pocket.prompts import describe
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import Scene, draw_scene
 
-PLAN = Plan(steps=5000, batch=64, lr=1.5e-3, warmup=200, ema=0.999, decay=0.6)
+PLAN = Plan(steps=7000, batch=64, lr=1.5e-3, warmup=200, ema=0.999, decay=0.7)
 POOL = 98_304
 """scenes encoded before training; prompts are drawn anew each time"""
 NO_PROMPT = 0.1
@@ -39,11 +40,19 @@ def new_unet() -> UNet2DConditionModel:
     )  # fmt: skip
 
 
+def with_plain_attention(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """The same network with attention as two matrix products: on a CPU in bfloat16 it trains 1.8 times as fast."""
+    if unet.device.type == "cpu":
+        unet.set_attn_processor(AttnProcessor())
+    return unet
+
+
 def new_scheduler() -> DDIMScheduler:
     """DDIM over 1000 cosine steps, the last of them pure noise."""
     return DDIMScheduler(
         num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
-        rescale_betas_zero_snr=True, timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False, steps_offset=1,
+        rescale_betas_zero_snr=True, timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False,
+        steps_offset=1,
     )  # fmt: skip
 
 
@@ -98,7 +107,7 @@ class Batches:
 def train_base(unet: UNet2DConditionModel, batches: Batches, state: Path, *, plan: Plan = PLAN) -> Iterator[Progress]:
     """Train the denoiser; afterwards its weights are the average."""
     device = batches.device
-    unet.to(device).train()
+    with_plain_attention(unet.to(device).train())
     trainee = Trainee({"unet": unet}, plan)
     alphas = new_scheduler().alphas_cumprod.to(device)
 

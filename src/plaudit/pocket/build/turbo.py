@@ -16,7 +16,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from plaudit.core.devices import fast_autocast
-from plaudit.pocket.build.base import Batches, new_scheduler, new_unet
+from plaudit.pocket.build.base import Batches, new_scheduler, new_unet, with_plain_attention
 from plaudit.pocket.build.loop import Draws, Plan, Progress, Trainee, draws_for, train
 from plaudit.pocket.build.text import tokenise
 
@@ -44,7 +44,8 @@ class Teacher:
     """The frozen multi-step model: guided predictions of the clean latents."""
 
     def __init__(self, unet: UNet2DConditionModel, batches: Batches) -> None:
-        self.unet, self.device = unet.to(batches.device).eval().requires_grad_(False), batches.device
+        self.unet, self.device = with_plain_attention(unet.to(batches.device)), batches.device
+        self.unet.eval().requires_grad_(False)
         self.alphas = new_scheduler().alphas_cumprod.to(batches.device)
         self.nothing = batches.read([""])
 
@@ -112,7 +113,7 @@ def make_pairs(teacher: Teacher, batches: Batches, file: Path, *, count: int = P
 def regress(student: UNet2DConditionModel, pairs: Pairs, batches: Batches, state: Path) -> Iterator[Progress]:
     """Teach the student where the teacher takes each noise."""
     device = batches.device
-    trainee = Trainee({"unet": student.to(device).train()}, REGRESS_PLAN)
+    trainee = Trainee({"unet": with_plain_attention(student.to(device).train())}, REGRESS_PLAN)
 
     def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         rows = torch.from_numpy(draws.numpy.integers(len(pairs.noise), size=REGRESS_PLAN.batch))
@@ -130,9 +131,9 @@ def match(
 ) -> Iterator[Progress]:
     """Move the student's distribution onto the teacher's; afterwards its weights are the average."""
     device = batches.device
-    follower = new_unet().to(device).train()
+    follower = with_plain_attention(new_unet().to(device).train())
     follower.load_state_dict(teacher.unet.state_dict())
-    modules = {"student": student.to(device).train(), "follower": follower}
+    modules = {"student": with_plain_attention(student.to(device).train()), "follower": follower}
     trainee = Trainee(modules, MATCH_PLAN, faster={"follower": FOLLOW_FASTER})
 
     def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,0 +1,116 @@
+import math
+
+import numpy as np
+import pytest
+
+from plaudit.core.errors import BadConfig
+from plaudit.suites.statistics import bootstrap_mean, paired_difference, share, win_share
+
+
+def test_a_bootstrap_interval_is_the_normal_one_for_many_prompts():
+    rng = np.random.default_rng(1)
+    values = rng.normal(3.0, 2.0, size=2000)
+    found = bootstrap_mean(values)
+    half = 1.96 * values.std(ddof=1) / math.sqrt(len(values))
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - half, abs=0.006)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.006)
+    assert found.prompts == 2000
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    samples = rng.normal(size=(600, 20))
+    covered = [e.low <= 0 <= e.high for e in (bootstrap_mean(s, draws=1000, seed=i) for i, s in enumerate(samples))]
+    # 0.95 would vary by 0.009 from one set of 600 to the next; percentile intervals of 20 are a little narrow.
+    assert 0.915 <= np.mean(covered) <= 0.975
+
+
+def test_the_interval_is_widened_for_the_prompts_that_resampling_forgets():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=8)
+    found = bootstrap_mean(values, draws=100_000)
+    drawn = rng.choice(values, size=(100_000, 8)).mean(axis=1)
+    plain = np.quantile(drawn, 0.975) - np.quantile(drawn, 0.025)
+    assert (found.high - found.low) / plain == pytest.approx(math.sqrt(8 / 7), rel=0.02)
+
+
+def test_images_of_one_prompt_are_averaged_and_not_counted():
+    values = np.random.default_rng(4).normal(size=(30, 1))
+    once, often = bootstrap_mean(values), bootstrap_mean(np.repeat(values, 50, axis=1))
+    assert (often.low, often.high) == pytest.approx((once.low, once.high))
+    assert often.prompts == 30
+
+
+def test_strata_count_alike_however_many_prompts_they_have():
+    values = [1.0] * 9 + [0.0]
+    assert bootstrap_mean(values).value == pytest.approx(0.9)
+    assert bootstrap_mean(values, strata=["a"] * 9 + ["b"]).value == pytest.approx(0.5)
+
+
+def test_prompts_are_resampled_within_their_stratum():
+    """Two constant strata: a draw that mixed them would vary."""
+    found = bootstrap_mean([0.0] * 5 + [1.0] * 5, strata=["a"] * 5 + ["b"] * 5)
+    assert (found.low, found.value, found.high) == (0.5, 0.5, 0.5)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_does_not():
+    values = np.random.default_rng(5).normal(size=25)
+    assert bootstrap_mean(values, seed=1) == bootstrap_mean(values, seed=1)
+    assert bootstrap_mean(values, seed=1) != bootstrap_mean(values, seed=2)
+
+
+def test_pairing_removes_what_prompts_have_in_common():
+    rng = np.random.default_rng(6)
+    hardness = rng.normal(0, 10, size=(40, 1))
+    before = hardness + rng.normal(0, 0.1, size=(40, 3))
+    after = before + 1 + rng.normal(0, 0.1, size=(40, 3))
+    found = paired_difference(after, before)
+    assert found.value == pytest.approx(1, abs=0.05)
+    assert found.high - found.low < 0.1 < bootstrap_mean(after).high - bootstrap_mean(after).low
+
+
+def test_a_loss_is_a_negative_difference():
+    assert paired_difference([1.0, 2.0], [2.0, 3.0]).high == -1.0
+
+
+def test_wilsons_interval_by_hand():
+    """8 of 10: centre (0.8 + z^2/20) / (1 + z^2/10), Wilson 1927."""
+    found = share([1.0] * 8 + [0.0] * 2)
+    assert (found.low, found.value, found.high) == pytest.approx((0.4902, 0.8, 0.9433), abs=1e-4)
+
+
+def test_all_hits_do_not_make_certainty():
+    """20 of 20: the lower end is 1 / (1 + z^2 / 20)."""
+    found = share([1.0] * 20)
+    assert found.value == found.high == 1.0
+    assert found.low == pytest.approx(1 / (1 + 1.959964**2 / 20), abs=1e-6)
+
+
+def test_seeds_that_always_agree_add_nothing_and_independent_ones_count():
+    rng = np.random.default_rng(7)
+    prompts = (rng.random(100) < 0.7).astype(float)
+    alone, copied = share(prompts), share(np.repeat(prompts[:, None], 4, axis=1))
+    assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high))
+    independent = share((rng.random((100, 4)) < 0.7).astype(float))
+    assert independent.high - independent.low < 0.7 * (alone.high - alone.low)
+
+
+def test_prompts_may_have_different_numbers_of_images():
+    assert share([[1.0, 1.0, 0.0, 0.0], [1.0]]).value == pytest.approx(0.75)
+
+
+def test_a_tie_is_no_win():
+    assert win_share([2.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 1.0]).value == 0.5
+
+
+@pytest.mark.parametrize("measure", [bootstrap_mean, share])
+def test_nothing_has_no_mean(measure):
+    with pytest.raises(BadConfig, match="no prompt"):
+        measure([])
+
+
+@pytest.mark.parametrize("measure", [paired_difference, win_share])
+def test_pairs_must_be_pairs(measure):
+    with pytest.raises(BadConfig, match="shapes"):
+        measure([1.0, 2.0], [1.0])
