@@ -45,7 +45,7 @@ def drawn(*line: str) -> RunFolder:
 
 def test_one_command_leaves_pictures_settings_and_report(models, capsys, tmp_path):
     prompts = ["a red circle", "a fox"]
-    assert main(["generate", *prompts, *models, "--images", "2", "--json"]) == 0
+    assert main(["generate", *prompts, *models, "--images-per-prompt", "2", "--json"]) == 0
     out, err = capsys.readouterr()
     answer = json.loads(out)
     assert out.count("\n") == 1
@@ -69,7 +69,7 @@ def test_one_command_leaves_pictures_settings_and_report(models, capsys, tmp_pat
 
 
 def test_a_picture_can_be_drawn_again_from_itself_alone(models):
-    run = drawn("a red circle", "a star", *models, "--images", "2", "--seed", "3", "--out", "first")
+    run = drawn("a red circle", "a star", *models, "--images-per-prompt", "2", "--seed", "3", "--out", "first")
     for record in run.records:
         again = drawn("--from-image", str(run.path / record.file), "--out", f"again{record.row}")
         ((_, picture),) = pictures(again).items()
@@ -90,8 +90,8 @@ def test_flags_go_over_the_settings_of_an_image(models):
 
 
 def test_offsets_split_a_job_without_changing_a_picture(models):
-    whole = pictures(drawn("a circle", "a star", *models, "--images", "2", "--out", "whole"))
-    second = pictures(drawn("a star", *models, "--images", "2", "--prompt-offset", "1", "--out", "second"))
+    whole = pictures(drawn("a circle", "a star", *models, "--images-per-prompt", "2", "--out", "whole"))
+    second = pictures(drawn("a star", *models, "--images-per-prompt", "2", "--prompt-offset", "1", "--out", "second"))
     assert {row: True for row in second} == {2: True, 3: True}
     assert all(torch.equal(picture, whole[row]) for row, picture in second.items())
     later = drawn("a circle", "a star", *models, "--image-offset", "1", "--out", "later")
@@ -179,7 +179,7 @@ def test_a_held_out_reward_is_recorded_and_not_optimised(models, image_reward_fo
 
 def test_prompts_come_from_a_file_too(models, tmp_path):
     (tmp_path / "p.txt").write_text("\ufeffa circle\n\n  a star  \r\n", encoding="utf-8")
-    run = drawn("a ring", *models, "--steps", "1", "--prompts-file", "p.txt", "--out", "run")
+    run = drawn("a ring", *models, "--steps", "1", "--prompts", "p.txt", "--out", "run")
     assert [record.prompt for record in run.records] == ["a ring", "a circle", "a star"]
     assert run.manifest["settings"]["prompts"] == ["a ring", "a circle", "a star"]
 
@@ -190,14 +190,14 @@ def test_prompts_come_from_a_file_too(models, tmp_path):
         (["", "a star"], "prompt 1 of 2 is empty"),
         (["a star", "   "], "prompt 2 of 2 is empty"),
         (["x", "--steps", "0"], "--steps must be at least 1, got 0"),
-        (["x", "--images", "0"], "--images must be at least 1"),
+        (["x", "--images-per-prompt", "0"], "--images-per-prompt must be at least 1"),
         (["x", "--lr", "-1"], "lr must be a positive number"),
         (["x", "--method", "reno", "--seconds", "3"], "--seconds belongs to best-of-n and evolve"),
         (["x", "--guard-held-out"], "name one with --held-out"),
-        (["--prompts-file", "none.txt"], "cannot read the prompts file 'none.txt': no such file"),
-        (["--prompts-file", "."], "cannot read the prompts file '.': is a directory"),
-        (["--prompts-file", "binary"], "is not text in UTF-8"),
-        (["--prompts-file", "blank"], "holds no prompt"),
+        (["--prompts", "none.txt"], "cannot read the prompts file 'none.txt': no such file"),
+        (["--prompts", "."], "cannot read the prompts file '.': is a directory"),
+        (["--prompts", "binary"], "is not text in UTF-8"),
+        (["--prompts", "blank"], "holds no prompt"),
         (["x", "--model", "pocket-trubo"], "no model named 'pocket-trubo'. Did you mean 'pocket-turbo'?"),
         (["x", "--reward", "hsp:5"], "no reward named 'hsp'. Did you mean 'hps'?"),
         (["x", "--reward", "hps:five"], "the weight in reward 'hps:five' is not a number"),
@@ -266,7 +266,7 @@ def test_ctrl_c_keeps_what_is_finished(models, tmp_path):
 
 
 def test_rows_are_counted_as_the_methods_count_them():
-    job = job_of(GenerateOptions(prompts=("a", "b"), images=2, image_offset=1, prompt_offset=3))
+    job = job_of(GenerateOptions(prompts=("a", "b"), images_per_prompt=2, image_offset=1, prompt_offset=3))
     assert job.images_per_prompt == 3
     assert job.rows == (10, 11, 13, 14)
     assert [job.prompts[row // 3] for row in job.rows] == ["a", "a", "b", "b"]

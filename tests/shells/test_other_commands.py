@@ -139,18 +139,28 @@ def test_the_doctor_finds_a_missing_model(capsys, monkeypatch, tmp_path):
     assert "plaudit pocket build pocket-turbo" in out
 
 
-def test_building_shows_each_models_way(monkeypatch, capsys, tmp_path):
-    import plaudit.pocket.build as build_package
+@pytest.mark.parametrize(("score", "code", "verdict"), [(0.95, 0, "met"), (0.5, 1, "MISSED")])
+def test_building_shows_each_models_way_and_its_score(score, code, verdict, monkeypatch, capsys, tmp_path):
+    from plaudit.claims import pocket_models
+    from plaudit.pocket.build import install, recipe
     from plaudit.pocket.build.loop import Progress
 
     asked = []
 
-    def build(names, *, work_dir, seed, device):
+    def build(names, work_dir, *, seed, device):
         asked.append((tuple(names), work_dir, seed, str(device)))
-        yield Progress(step=50, steps=200, loss=0.25, parts={"pixels": 0.125}, images_per_second=99.0)
+        now = Progress(step=50, steps=200, batch=8, loss=0.25, parts={"pixels": 0.125}, images_per_second=10.0)
+        yield recipe.Report(part="towers", done=1, total=3, progress=now)
 
-    monkeypatch.setattr(build_package, "build", build, raising=False)
+    def measure(name, **_):
+        return [pocket_models.Score(model=name, what="right captions", value=score, low=0.9)]
+
+    monkeypatch.setattr(recipe, "build", build)
+    monkeypatch.setattr(install, "install", lambda name, _, *, root: root / name)
+    monkeypatch.setattr(pocket_models, "measure", measure)
     line = ["pocket", "build", "pocket-clip", "--work-dir", str(tmp_path), "--seed", "4", "--device", "cpu"]
-    assert main(line) == 0
+    assert main([*line, "--install-to", str(tmp_path / "weights")]) == code
     assert asked == [(("pocket-clip",), tmp_path, 4, "cpu")]
-    assert "pocket-clip  50/200  loss 0.2500  pixels 0.1250  99 images/s  25 %" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "pocket-clip  towers  1/3  loss 0.2500  pixels 0.1250  10 images/s  2 min left\n" in err
+    assert out == f"pocket-clip  right captions: {score:.3f}  (bar 0.90 or more: {verdict})\n"

@@ -20,10 +20,9 @@ ENLARGED = 3
 """screen pixels per pixel of a picture"""
 COLOURS = ("#1b6ca8", "#d1495b", "#edae49", "#66a182", "#7a5195", "#8d6e63", "#2e4057", "#00798c")
 
-DPI = 100
-FRAME, GAP, MARGIN, CAPTION = 4, 8, 90, 44
+FRAME, GAP, MARGIN, CAPTION = 4, 8, 104, 44
 """of the grids, in screen pixels"""
-RIGHT, WRONG = (0.18, 0.55, 0.34), (0.75, 0.22, 0.17)
+RIGHT, WRONG = "#2e8b57", "#c0392b"
 """a frame's colour, by the judge's word"""
 
 Pixels = NDArray[np.float32]
@@ -131,36 +130,38 @@ class _Row:
 
 
 def _grid(rows: Sequence[_Row], columns: int) -> bytes:
-    """PNG: the rows on one canvas, a screen pixel per canvas pixel, so that nothing is smoothed."""
+    """PNG: the rows on one canvas, pasted as they are, so that nothing is smoothed."""
+    from PIL import Image, ImageDraw, ImageFont
+
     height, width = rows[0].tiles[0].image.shape[:2]
-    tops, down = [], GAP
+    captions = sum(CAPTION for row in rows if row.captions)
+    step_x, step_y = width + 2 * FRAME + GAP, height + 2 * FRAME + GAP
+    canvas = Image.new("RGB", (MARGIN + columns * step_x, GAP + captions + len(rows) * step_y), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default()
+    top = GAP
     for row in rows:
-        down += CAPTION if row.captions else 0
-        tops.append(down)
-        down += height + 2 * FRAME + GAP
-    canvas = np.ones((down, MARGIN + columns * (width + 2 * FRAME + GAP), 3), dtype=np.float32)
-    figure = _figure(canvas.shape[1] / DPI, canvas.shape[0] / DPI)
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1))
-    for row, top in zip(rows, tops, strict=True):
-        axes.text(MARGIN - 8, top + height / 2, row.name, ha="right", va="center", fontsize=8)
+        top += CAPTION if row.captions else 0
+        draw.text((8, top + height // 2), row.name, fill="black", font=font)
         for column, tile in enumerate(row.tiles):
-            left = MARGIN + column * (width + 2 * FRAME + GAP)
-            canvas[top : top + height + 2 * FRAME, left : left + width + 2 * FRAME] = RIGHT if tile.right else WRONG
-            canvas[top + FRAME : top + FRAME + height, left + FRAME : left + FRAME + width] = tile.image
+            left = MARGIN + column * step_x
+            frame = (left, top, left + width + 2 * FRAME - 1, top + height + 2 * FRAME - 1)
+            draw.rectangle(frame, fill=RIGHT if tile.right else WRONG)
+            pixels = (tile.image * 255).round().astype(np.uint8)
+            canvas.paste(Image.fromarray(pixels), (left + FRAME, top + FRAME))
             if row.captions:
-                words = "\n".join(textwrap.wrap(row.captions[column], 26))
-                axes.text(left + FRAME + width / 2, top - 5, words, ha="center", va="bottom", fontsize=7)
-    axes.imshow(canvas, interpolation="nearest", aspect="auto", extent=(0, canvas.shape[1], canvas.shape[0], 0))
-    axes.set_axis_off()
-    return _png(figure)
+                words = "\n".join(textwrap.wrap(row.captions[column], 30))
+                draw.multiline_text((left + FRAME, top - CAPTION + 2), words, fill="black", font=font)
+        top += step_y
+    buffer = io.BytesIO()
+    canvas.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _figure(width: float, height: float) -> "Figure":
     """A figure that no window or global state knows of; size in inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height))
 
 
 def _label(axes: "Axes", x: str, y: str) -> None:
@@ -177,10 +178,4 @@ def _svg(figure: "Figure") -> bytes:
     # No date and no random ids: the same numbers give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "plaudit", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
-    return buffer.getvalue()
-
-
-def _png(figure: "Figure") -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()

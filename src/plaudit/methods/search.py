@@ -247,7 +247,7 @@ def _strategy(rows: Rows, place: int, start: Tensor, config: SearchConfig) -> An
         "popsize": config.population,
         "CMA_diagonal": True,
         "randn": lambda *shape: draws.standard_normal(shape),
-        # Not a number: leave NumPy's global seed alone.
+        # Not a number: no seed, as the draws are ours; cma would warn of one.
         "seed": math.nan,
         "verbose": -9,
     }

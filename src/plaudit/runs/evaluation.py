@@ -6,7 +6,7 @@ where it was.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,10 @@ class EvaluationFolder:
         write_json(self.path / FILE, content)
 
     def _continue(self, file: Path) -> None:
-        names = {field.name for field in fields(Judged)}
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             settings, records = content["settings"], content["judged"]
-            self.judged = [Judged(**{**r, "reasons": tuple(r["reasons"])}) for r in records if names == set(r)]
+            self.judged = [Judged(**{**r, "reasons": tuple(r["reasons"])}) for r in records]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise BadConfig(f"{str(file)!r} is damaged; choose another --out, or delete it") from error
         if settings != json.loads(json.dumps(self.settings)):

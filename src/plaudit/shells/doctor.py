@@ -42,7 +42,7 @@ def run(options: DoctorOptions) -> int:
         return 0 if works else 1
     signs = {GOOD: "ok  ", NOTE: "note", BAD: "BAD "}
     for finding in found:
-        print(f"{signs[finding.state]}  {finding.what:<18}{finding.says}")
+        print(f"{signs[finding.state]}  {finding.what:<20}{finding.says}")
     print("\neverything that `plaudit generate` needs works" if works else "\nsee the lines marked BAD")
     return 0 if works else 1
 

@@ -27,7 +27,7 @@ class EvaluateOptions(DrawingOptions):
     """pocket: 553 prompts in GenEval's proportions, judged exactly"""
     method: Method = field(default="none", metadata={"placeholder": "reno|best-of-n|evolve|none"})
     """how each picture is drawn; none: as it comes from the model"""
-    images: int = 4
+    images_per_prompt: int = 4
     """images per prompt"""
     prompts: int | None = None
     """only so many of the suite's prompts, spread over its tasks"""
@@ -47,14 +47,16 @@ def run(options: EvaluateOptions) -> int:
     from plaudit.suites.run import draw_and_judge, rows_to_draw, score
 
     suite: Suite = entry.build()
-    every = rows_to_draw(suite, num_prompts=options.prompts, images_per_prompt=options.images)
+    every = rows_to_draw(suite, num_prompts=options.prompts, images_per_prompt=options.images_per_prompt)
     generator, draw, sources = _drawing(options)
     folder = EvaluationFolder(options.out, _settings(options, sources)) if options.out else None
     # A folder may hold more than is asked for now: the rows of a larger share of the prompts.
     judged = [one for one in folder.judged if one.row in set(every)] if folder else []
     done = {one.row for one in judged}
     rows = [row for row in every if row not in done]
-    found = draw_and_judge(suite, generator, rows, draw=draw, images_per_prompt=options.images, seed=options.seed)
+    found = draw_and_judge(
+        suite, generator, rows, draw=draw, images_per_prompt=options.images_per_prompt, seed=options.seed
+    )
     with _bar(f"evaluating {options.model}", total=len(every), done=len(done)) as advance:
         for batch, images in found:
             judged += batch
@@ -82,7 +84,7 @@ def _drawing(options: EvaluateOptions) -> "tuple[NoiseGenerator, Draw | None, di
     shop = set_up(options)
 
     def draw(prompts: Sequence[str], only: Sequence[int] | None) -> "Iterator[Step]":
-        return start(shop, prompts, images_per_prompt=options.images, rows=only)
+        return start(shop, prompts, images_per_prompt=options.images_per_prompt, rows=only)
 
     return shop.generator, draw, shop.sources
 
@@ -137,7 +139,7 @@ COMMAND = Command(
     examples="""
 plaudit evaluate pocket                                 pocket-turbo as it is
 plaudit evaluate pocket --model pocket-base
-plaudit evaluate pocket --method reno --prompts 48 --images 1
+plaudit evaluate pocket --method reno --prompts 48 --images-per-prompt 1
 plaudit evaluate pocket --out runs/eval --json
 """,
     options=EvaluateOptions,

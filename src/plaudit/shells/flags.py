@@ -89,9 +89,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def flag_of(field_name: str) -> str:
-    """The flag of an options field: "images" gives "--images"."""
-    return "--" + field_name.replace("_", "-")
+def flag_of(field: "Field[Any]") -> str:
+    """The flag of an options field: "batch_size" gives "--batch-size", unless its metadata names another."""
+    return str(field.metadata.get("flag", "--" + field.name.replace("_", "-")))
 
 
 def field_docs(options: type) -> dict[str, str]:
@@ -174,13 +174,13 @@ def _add(parser: jsonargparse.ArgumentParser, field: "Field[Any]", doc: str, hin
         return
     default = _default(field)
     if hint is bool:
-        parser.add_argument(flag_of(field.name), action="store_true", help=doc)
+        parser.add_argument(flag_of(field), dest=field.name, action="store_true", help=doc)
     elif many:
         parser.add_argument(
-            flag_of(field.name), nargs="+", type=str, default=list(default), metavar=placeholder, help=doc
+            flag_of(field), dest=field.name, nargs="+", type=str, default=list(default), metavar=placeholder, help=doc
         )
     else:
-        parser.add_argument(flag_of(field.name), type=hint, default=default, metavar=placeholder, help=doc)
+        parser.add_argument(flag_of(field), dest=field.name, type=hint, default=default, metavar=placeholder, help=doc)
 
 
 def _default(field: "Field[Any]") -> Any:
@@ -201,7 +201,7 @@ def _flag_fields(command: Command) -> list["Field[Any]"]:
 
 def _refuse_unknown_flags(command: Command, arguments: Sequence[str]) -> None:
     """Also refuses abbreviations, which jsonargparse would accept."""
-    flags = [flag_of(f.name) for f in _flag_fields(command)]
+    flags = [flag_of(f) for f in _flag_fields(command)]
     known = {*flags, *HELP_FLAGS, *([SETTINGS_FLAG] if flags else [])}
     for argument in arguments:
         if argument == "--":
@@ -229,7 +229,8 @@ def _sentence(command: Command, message: str) -> str:
         hint = get_type_hints(command.options)[key[1]]
         options = get_args(hint) if get_origin(hint) is Literal else ()
         value = given[1].strip()
-        return f"{flag_of(key[1])} takes {_in_words(hint)}, got {value!r}.{nearest(value, options)}"
+        field = next(f for f in fields(command.options) if f.name == key[1])
+        return f"{flag_of(field)} takes {_in_words(hint)}, got {value!r}.{nearest(value, options)}"
     flat = " ".join(message.split()).removeprefix("argument ")
     return f"{flat}. See: plaudit {command.name} --help"
 

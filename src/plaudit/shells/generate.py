@@ -42,13 +42,13 @@ class Job:
 
 def job_of(options: GenerateOptions) -> Job:
     """The images that the options ask for. Raises BadConfig for counts that cannot work."""
-    for name in ("images", "steps", "batch_size"):
+    for name in ("images_per_prompt", "steps", "batch_size"):
         if getattr(options, name) < 1:
-            raise BadConfig(f"{flag_of(name)} must be at least 1, got {getattr(options, name)}")
+            raise BadConfig(f"--{name.replace('_', '-')} must be at least 1, got {getattr(options, name)}")
     for name in ("prompt_offset", "image_offset"):
         if getattr(options, name) < 0:
-            raise BadConfig(f"{flag_of(name)} must not be negative, got {getattr(options, name)}")
-    per_prompt = options.image_offset + options.images
+            raise BadConfig(f"--{name.replace('_', '-')} must not be negative, got {getattr(options, name)}")
+    per_prompt = options.image_offset + options.images_per_prompt
     first = options.prompt_offset
     rows = (
         prompt * per_prompt + image
@@ -175,7 +175,7 @@ def _of_run(typed: Mapping[str, Any]) -> Mapping[str, Any]:
         default = field.default if field.default is not MISSING else None
         value = tuple(typed[field.name]) if isinstance(typed[field.name], list) else typed[field.name]
         if field.name not in FREE_ON_RESUME and value != default:
-            what = "prompts" if field.name == "prompts" else flag_of(field.name)
+            what = "prompts" if field.name == "prompts" else flag_of(field)
             raise WrongUsage(f"--resume continues a run with its own settings; leave {what} out")
     return RunFolder.open(typed["resume"]).manifest["settings"]
 
@@ -186,7 +186,7 @@ def _of_image(path: Path) -> Mapping[str, Any]:
     made = read_provenance(path)
     if made is None:
         raise BadConfig(f"{str(path)!r} does not say how it was made; only pictures that plaudit drew do")
-    offsets = {"prompt_offset": made["prompt_index"], "image_offset": made["image_index"], "images": 1}
+    offsets = {"prompt_offset": made["prompt_index"], "image_offset": made["image_index"], "images_per_prompt": 1}
     known = {f.name for f in fields(GenerateOptions) if f.name not in UNDECISIVE}
     settings = {k: v for k, v in made["settings"].items() if k in known}
     return {**settings, **offsets, "prompts": (made["prompt"],)}
@@ -258,10 +258,10 @@ COMMAND = Command(
     ),
     examples="""
 plaudit generate "three blue stars"                     one picture, ReNO under four rewards
-plaudit generate "a red ring left of a green square" "two pink hearts" --images 4 --seed 7
+plaudit generate "a red ring left of a green square" "two pink hearts" --images-per-prompt 4 --seed 7
 plaudit generate "a cyan diamond" --reward hps:5 clip:0.01 --held-out imagereward
 plaudit generate "a cyan diamond" --method best-of-n --steps 100
-plaudit generate --prompts-file prompts.txt --out runs/mine --json
+plaudit generate --prompts prompts.txt --out runs/mine --json
 plaudit generate --resume runs/mine                     go on where a stopped run was
 plaudit generate --from-image runs/mine/images/0000-a-cyan-diamond.png
 """,

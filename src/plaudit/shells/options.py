@@ -60,9 +60,9 @@ class GenerateOptions(DrawingOptions):
 
     prompts: tuple[str, ...] = field(default=(), metadata={"positional": "*", "placeholder": "PROMPT"})
     """what to draw, each in quotes"""
-    prompts_file: Path | None = field(default=None, metadata={"placeholder": "FILE"})
+    prompts_file: Path | None = field(default=None, metadata={"placeholder": "FILE", "flag": "--prompts"})
     """text file of more prompts, one a line; empty lines are skipped"""
-    images: int = 1
+    images_per_prompt: int = 1
     """images per prompt"""
     prompt_offset: int = 0
     """number of the first prompt: splits a long list over machines with the noise unchanged"""

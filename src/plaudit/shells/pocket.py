@@ -74,11 +74,11 @@ def build(options: BuildOptions) -> int:
     for name in options.names or POCKET_MODELS:
         device = device_of(options.device)
         for report in build_models([name], options.work_dir, seed=options.seed, device=device):
-            progress.print(_line(name, report), highlight=False)
+            progress.print(_line(name, report), highlight=False, soft_wrap=True)
         folder = install(name, options.work_dir, root=root)
-        progress.print(f"{name}  installed in {folder}; measuring", highlight=False)
+        progress.print(f"{name}  installed in {folder}; measuring", highlight=False, soft_wrap=True)
         for score in measure(name, root=root):
-            results.print(_verdict(score), highlight=False)
+            results.print(_verdict(score), highlight=False, soft_wrap=True)
             met = met and score.met
     return 0 if met else 1
 
@@ -99,7 +99,7 @@ def measure_models(options: MeasureOptions) -> int:
         for score in measure(name, root=options.root or WEIGHTS):
             scores.append(score)
             if not options.json:
-                results.print(_verdict(score), highlight=False)
+                results.print(_verdict(score), highlight=False, soft_wrap=True)
     if options.json:
         rows = [
             {"model": s.model, "what": s.what, "value": s.value, "low": s.low, "high": s.high, "met": s.met}

@@ -32,7 +32,7 @@ from plaudit.pocket.scenes import COLOURS, SHAPES, Scene, draw_scene, order_of
 from plaudit.pocket.truth import failures
 
 SEE_PLAN = Plan(steps=3500, batch=64, lr=1.5e-3, warmup=150, ema=0.998)
-AGREE_PLAN = Plan(steps=1300, batch=64, lr=7e-4, warmup=50, ema=0.997)
+AGREE_PLAN = Plan(steps=2300, batch=64, lr=7e-4, warmup=50, ema=0.997)
 NEAR_MISSES = 2
 
 

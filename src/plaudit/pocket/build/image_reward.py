@@ -23,8 +23,8 @@ from plaudit.pocket.prompts import describe
 from plaudit.pocket.scenes import draw_scene
 from plaudit.rewards.image_reward import ImageRewardModel
 
-SEE_PLAN = Plan(steps=3000, batch=64, lr=1.5e-3, warmup=150, ema=0.998)
-RANK_PLAN = Plan(steps=1300, batch=48, lr=8e-4, warmup=100, ema=0.997)
+SEE_PLAN = Plan(steps=2600, batch=64, lr=1.5e-3, warmup=150, ema=0.998)
+RANK_PLAN = Plan(steps=1000, batch=48, lr=8e-4, warmup=100, ema=0.997)
 MAX_TOKENS = 35
 BROKEN = 0.3
 
