@@ -6,8 +6,10 @@ from pocket_toys import Closeness, Emptiness, Revealer
 
 import plaudit.claims.plan
 import plaudit.claims.reno
+import plaudit.suites.run
 from plaudit.claims.cells import Bench, EncodesOnce
 from plaudit.claims.plan import Plan
+from plaudit.pocket.judge import judge
 from plaudit.rewards.mix import WeightedSum
 from plaudit.shells.cli import main
 from plaudit.suites.run import pocket
@@ -49,6 +51,27 @@ def test_a_subset_is_scored_alone_in_a_folder_that_holds_more(sd_folder, tmp_pat
     place = ("--model", sd_folder, "--images-per-prompt", 1, "--out", tmp_path / "out", "--json")
     evaluate("--prompts", 7, *place, capsys=capsys)
     assert json.loads(evaluate("--prompts", 1, *place, capsys=capsys))["images"] == 1
+
+
+def test_ctrl_c_keeps_what_was_judged(sd_folder, tmp_path, capsys, monkeypatch):
+    calls = []
+
+    def interrupted(images, requests):
+        calls.append(len(images))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return judge(images, requests)
+
+    monkeypatch.setattr(plaudit.suites.run, "BATCH_SIZE", 2)
+    monkeypatch.setattr(plaudit.suites.run, "judge", interrupted)
+    place = ["evaluate", "pocket", "--model", str(sd_folder), "--prompts", "7", "--images-per-prompt", "1"]
+    assert main([*place, "--out", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "4 of 7 images are kept" in error
+    assert error.count("\n") == 1
+    assert main([*place, "--out", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 7
+    assert sum(calls[3:]) == 3
 
 
 @pytest.mark.parametrize("flag", [("--prompts", "0"), ("--prompts", "600"), ("--images-per-prompt", "0")])

@@ -54,6 +54,11 @@ def test_prompts_are_resampled_within_their_stratum():
     assert (found.low, found.value, found.high) == (0.5, 0.5, 0.5)
 
 
+def test_an_interval_stays_within_what_can_be():
+    found = bootstrap_mean([0.0, 1.0], draws=2000)
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_does_not():
     values = np.random.default_rng(5).normal(size=25)
     assert bootstrap_mean(values, seed=1) == bootstrap_mean(values, seed=1)

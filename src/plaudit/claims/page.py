@@ -149,7 +149,11 @@ def settings_list(report: Mapping[str, Any]) -> str:
 
 
 def _size(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {**report["settings"], **report["tables"]["time"], "num_seeds": len(report["settings"]["seeds"])}
+    return {**report["settings"], **report["tables"]["time"], **_counts(report["settings"])}
+
+
+def _counts(settings: Mapping[str, Any]) -> dict[str, int]:
+    return {"num_seeds": len(settings["seeds"]), "num_rewards": len(settings["rewards"])}
 
 
 def _picture(report: Mapping[str, Any], name: str, text: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plaudit.core.errors import UnknownName
+from plaudit.core.errors import PlauditError, UnknownName
 from plaudit.shells.flags import Command, WrongUsage
 from plaudit.shells.options import DrawingOptions, Method, decisive
 from plaudit.suites.table import SUITES
@@ -58,11 +58,19 @@ def run(options: EvaluateOptions) -> int:
         suite, generator, rows, draw=draw, images_per_prompt=options.images_per_prompt, seed=options.seed
     )
     with _bar(f"evaluating {options.model}", total=len(every), done=len(done)) as advance:
-        for batch, images in found:
-            judged += batch
-            if folder:
-                folder.keep(batch, images)
-            advance(len(judged), sum(one.right for one in judged) / len(judged))
+        try:
+            for batch, images in found:
+                judged += batch
+                if folder:
+                    folder.keep(batch, images)
+                advance(len(judged), sum(one.right for one in judged) / len(judged))
+        except KeyboardInterrupt as error:
+            if not folder:
+                raise
+            raise PlauditError(
+                f"stopped by Ctrl-C; {len(judged)} of {len(every)} images are kept in {str(folder.path)!r}, "
+                "and the same command goes on"
+            ) from error
     scores = score(judged)
     if folder:
         folder.finish(scores)

@@ -108,7 +108,8 @@ def _resampled_means(group: Array, rng: np.random.Generator, draws: int) -> Arra
     count = len(group)
     means = group[rng.integers(count, size=(draws, count))].mean(axis=1)
     widen = math.sqrt(count / (count - 1)) if count > 1 else 1.0
-    spread: Array = group.mean() + widen * (means - group.mean())
+    # Widened or not, a mean lies between the least and the greatest value.
+    spread: Array = np.clip(group.mean() + widen * (means - group.mean()), group.min(), group.max())
     return spread
 
 
