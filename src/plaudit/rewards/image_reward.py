@@ -104,11 +104,21 @@ class ImageRewardModel(nn.Module):
 
     def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Scores (B,) float32 of normalised pixels (B, 3, S, S) and tokens (B, L) with their mask (B, L)."""
+        return self.judge(self.read(self.see(pixel_values), input_ids, attention_mask))
+
+    def see(self, pixel_values: Tensor) -> Tensor:
+        """The image's tokens (B, N, D), its class token first."""
         tokens = self.visual_encoder.embeddings(pixel_values)
         for layer in self.visual_encoder.encoder.layers:
             tokens = self._run(layer, tokens)
-        tokens = self.visual_encoder.post_layernorm(tokens)
-        first = self._run(self._read, tokens, input_ids, attention_mask)
+        return self.visual_encoder.post_layernorm(tokens)
+
+    def read(self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The text's first token after it has seen the image, (B, D)."""
+        return self._run(self._read, image_tokens, input_ids, attention_mask)
+
+    def judge(self, first: Tensor) -> Tensor:
+        """Normalised scores (B,) float32 of first tokens (B, D)."""
         return (self.mlp(first).squeeze(-1).float() - self.mean) / self.std
 
     def _read(self, image_tokens: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

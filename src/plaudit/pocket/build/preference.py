@@ -21,8 +21,9 @@ from plaudit.pocket.build.loop import Draws, Plan, Progress, Trainee, train
 from plaudit.pocket.build.negatives import false_requests, near_scene
 from plaudit.pocket.build.pictures import spoilt
 from plaudit.pocket.build.text import tokenise
-from plaudit.pocket.prompts import describe, say
+from plaudit.pocket.prompts import Request, describe, say
 from plaudit.pocket.render import render
+from plaudit.pocket.scenes import Scene
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,14 @@ class Choices:
     misses: list[str]
     better: Tensor
     worse: Tensor
+    asked: list[Request]
+    """what the prompts ask for"""
+    asked_instead: list[Request]
+    """what the near misses ask for"""
+    shown: list[Scene]
+    """in the better pictures"""
+    shown_instead: list[Scene | None]
+    """in the worse pictures; None where it is the right scene falling apart"""
 
 
 def draw_choices(pictures: Pictures, broken: Pictures, draws: Draws, count: int, share_broken: float) -> Choices:
@@ -70,11 +79,16 @@ def draw_choices(pictures: Pictures, broken: Pictures, draws: Draws, count: int,
     better_of_bad = spoilt(render(bad_scenes), draws) if bad else torch.empty(0, 3, 64, 64)
     near = [near_scene(s, r, rng) for s, (_, r) in zip(good_scenes, said[bad:], strict=True)]
     device = pictures.device
+    misses = [false_requests(s, r, rng, 1)[0] for s, (_, r) in zip(scenes, said, strict=True)]
     return Choices(
         prompts=[text for text, _ in said],
-        misses=[say(false_requests(s, r, rng, 1)[0], rng) for s, (_, r) in zip(scenes, said, strict=True)],
+        misses=[say(miss, rng) for miss in misses],
         better=torch.cat([better_of_bad.to(device), good_images.to(device)]),
         worse=torch.cat([bad_images.to(device), spoilt(render(near), draws).to(device)]),
+        asked=[request for _, request in said],
+        asked_instead=misses,
+        shown=scenes,
+        shown_instead=[None] * bad + near,
     )
 
 

@@ -1,0 +1,20 @@
+"""The shipped weights: all there, small enough, and in formats that cannot run code."""
+
+import pytest
+
+from plaudit.pocket.folders import POCKET_MODELS, WEIGHTS, pocket_folder
+
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", POCKET_MODELS)
+def test_every_pocket_model_is_shipped(name: str) -> None:
+    assert any(pocket_folder(name).rglob("*.safetensors"))
+
+
+@pytest.mark.weights
+def test_the_weights_are_small_and_safe() -> None:
+    files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".safetensors", ".json"}
+    assert sum(path.stat().st_size for path in files) < 36 * MEBIBYTE
