@@ -42,7 +42,7 @@ def test_every_option_is_on_its_help_page_with_a_word_on_what_it_does(name):
     it = command(name)
     page = " ".join(help_page(it).split())
     for field in dataclasses.fields(it.options):
-        shown = field.metadata.get("placeholder") if "positional" in field.metadata else flag_of(field.name)
+        shown = field.metadata.get("placeholder") if "positional" in field.metadata else flag_of(field)
         assert shown in page
         doc = field_docs(it.options)[field.name]
         assert doc
@@ -115,8 +115,8 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(line, says, capsys, tmp_pat
 
 def test_every_abbreviation_of_every_flag_is_refused(capsys):
     for field in dataclasses.fields(GenerateOptions):
-        flag = flag_of(field.name)
-        known = {flag_of(f.name) for f in dataclasses.fields(GenerateOptions)} | {"--config", "--help"}
+        flag = flag_of(field)
+        known = {flag_of(f) for f in dataclasses.fields(GenerateOptions)} | {"--config", "--help"}
         for end in range(3, len(flag)):
             if flag[:end] not in known:
                 assert main(["generate", "x", flag[:end], "1"]) == 2
