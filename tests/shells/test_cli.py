@@ -202,7 +202,7 @@ def test_the_flags_defaults_are_the_methods_own():
 
     own = {field.name: field.default for field in dataclasses.fields(RenoConfig)}
     flags = {field.name: field.default for field in dataclasses.fields(GenerateOptions)}
-    assert flags["images"] == own.pop("images_per_prompt")
+    assert flags["images_per_prompt"] == own.pop("images_per_prompt")
     assert {name: flags[name] for name in own} == own
 
 

@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -248,7 +249,9 @@ def test_ctrl_c_keeps_what_is_finished(models, tmp_path):
     """The real signal, in the middle of the real thing."""
     line = [sys.executable, "-m", "plaudit", "generate", *["a circle"] * 40, *models[:-2], "--steps", "200"]
     line += ["--batch-size", "1", "--out", "run"]
-    running = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    # Under a shell that started us in the background, Ctrl-C is ignored, and a child would inherit that.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    running = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heed)
     first = tmp_path / "run" / "images"
     deadline = time.monotonic() + 120
     while not (first.is_dir() and os.listdir(first)):

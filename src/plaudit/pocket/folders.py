@@ -22,8 +22,12 @@ BORROWED = {"pocket-turbo": ("pocket-base", ("vae", "text_encoder", "tokenizer")
 """model: whose parts it shares, and which"""
 
 
-def pocket_folder(name: str, *, root: Path = WEIGHTS) -> Path:
-    """The folder of a pocket model. Raises BadConfig if the model is not built into this installation."""
+def pocket_folder(name: str, *, root: Path | None = None) -> Path:
+    """The folder of a pocket model, in the package or under `root`.
+
+    Raises BadConfig if the model is not built into this installation.
+    """
+    root = root or WEIGHTS
     own = root / name
     if name not in POCKET_MODELS or not own.is_dir():
         raise BadConfig(f"{name!r} is not in this installation; build it with: plaudit pocket build {name}")
