@@ -1,14 +1,12 @@
 """How good each pocket model must be, and the measuring of it. Run on a model's installed folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from plaudit.core.random_streams import noise_for
 from plaudit.generators.stable_diffusion import StableDiffusion
 from plaudit.pocket.build.clip import Pictures
 from plaudit.pocket.build.loop import draws_for
@@ -16,13 +14,13 @@ from plaudit.pocket.build.negatives import false_requests
 from plaudit.pocket.build.preference import draw_choices
 from plaudit.pocket.folders import WEIGHTS, pocket_folder
 from plaudit.pocket.judge import judge
-from plaudit.pocket.prompts import TASKS, describe, say
+from plaudit.pocket.prompts import describe, say
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import draw_scene
 from plaudit.rewards.clip_towers import ClipTowers
 from plaudit.rewards.image_reward import ImageReward
 from plaudit.rewards.reward import Reward
-from plaudit.suites.pocket_eval import EvalPrompt, pocket_eval_prompts
+from plaudit.suites.run import draw_and_judge, pocket, rows_to_draw, score
 
 HARD_NEGATIVES = 8
 
@@ -62,18 +60,12 @@ def autoencoder_score(generator: StableDiffusion, *, count: int = 1000) -> float
     return right / count
 
 
-def pocket_eval_score(generator: StableDiffusion, prompts: Sequence[EvalPrompt], *, seed: int = 0) -> dict[str, float]:
-    """Accuracy per task, one image a prompt, and their mean as "overall"."""
-    right: dict[str, list[bool]] = {task: [] for task in TASKS}
-    for start in range(0, len(prompts), 64):
-        part = prompts[start : start + 64]
-        noise = noise_for([(seed, prompt.index, 0) for prompt in part], generator.noise_shape)
-        with torch.no_grad():
-            images = generator.sample(noise.to(generator.device), generator.encode([p.text for p in part]))
-        for prompt, verdict in zip(part, judge(images, [p.request for p in part]), strict=True):
-            right[prompt.request.task].append(verdict.right)
-    scores = {task: float(np.mean(marks)) for task, marks in right.items() if marks}
-    return scores | {"overall": float(np.mean(list(scores.values())))}
+def pocket_eval_score(generator: StableDiffusion) -> float:
+    """PocketEval's accuracy with one image a prompt."""
+    suite = pocket()
+    rows = rows_to_draw(suite, num_prompts=None, images_per_prompt=1)
+    batches = draw_and_judge(suite, generator, rows, images_per_prompt=1)
+    return score([one for judged, _ in batches for one in judged]).accuracy.value
 
 
 def hard_negative_score(reward: Reward, *, count: int = 500) -> float:
@@ -106,7 +98,7 @@ def ordering_score(reward: Reward, *, count: int = 1000) -> float:
 
 def _measure_base(name: str, root: Path) -> list[Score]:
     generator = StableDiffusion.from_pretrained(pocket_folder(name, root=root), steps=25, guidance=4.0)
-    overall = pocket_eval_score(generator, pocket_eval_prompts())["overall"]
+    overall = pocket_eval_score(generator)
     return [
         Score(model=name, what="autoencoder: scenes judged right", value=autoencoder_score(generator), low=0.98),
         Score(model=name, what="PocketEval, 25 steps, guidance 4", value=overall, low=0.80),
@@ -115,7 +107,7 @@ def _measure_base(name: str, root: Path) -> list[Score]:
 
 def _measure_turbo(name: str, root: Path) -> list[Score]:
     generator = StableDiffusion.from_pretrained(pocket_folder(name, root=root), steps=1)
-    overall = pocket_eval_score(generator, pocket_eval_prompts())["overall"]
+    overall = pocket_eval_score(generator)
     return [Score(model=name, what="PocketEval, 1 step", value=overall, low=0.40, high=0.75)]
 
 

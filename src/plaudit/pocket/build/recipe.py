@@ -27,6 +27,8 @@ from plaudit.pocket.scenes import draw_scene
 
 DECODED = 12_288
 """pictures in each of the two pools from the decoder"""
+SPREADS = {"decoded": 0.35, "broken": 1.0}
+"""each pool's most noise, in the latents' own spread"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +73,9 @@ class Recipe:
 
     def pictures(self) -> Iterator[Report]:
         yield from self.vae()
-        for name, spread in (("decoded", 0.35), ("broken", 1.0)):
+        for name in SPREADS:
             if not (self.folder / f"{name}.npy").exists():
-                steps = self._decoded(name, spread)
+                steps = self._decoded(name)
                 yield from (Report(part=name, done=n, total=DECODED) for n in steps if isinstance(n, int))
 
     def pocket_base(self) -> Iterator[Report]:
@@ -162,17 +164,16 @@ class Recipe:
             torch.manual_seed(self.seed)
             return make()
 
-    def _decoded(self, name: str, spread: float) -> Iterator[Any]:
+    def _decoded(self, name: str) -> Iterator[Any]:
         scenes = self._pool_scenes(name)
-        return decoded_pool(self._vae, scenes, self.folder / f"{name}.npy", self.device, spread=spread)
+        return decoded_pool(self._vae, scenes, self.folder / f"{name}.npy", self.device, spread=SPREADS[name])
 
     def _pool_scenes(self, name: str) -> list[Any]:
         rng = draws_for(f"pocket-scenes-{name}", 0, seed=self.seed).numpy
         return [draw_scene(rng) for _ in range(DECODED)]
 
     def _pictures(self, name: str) -> clip.Pictures:
-        spread = 0.35 if name == "decoded" else 1.0
-        images = _last(self._decoded(name, spread))
+        images = _last(self._decoded(name))
         return clip.Pictures(self._pool_scenes(name), images, self.device)
 
     @cached_property
