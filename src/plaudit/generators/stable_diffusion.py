@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.generators.lean_decoder import make_lean
 
 PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 _LIBRARIES = ("diffusers", "transformers")
@@ -56,6 +57,8 @@ class StableDiffusion:
         self.unet, self.vae, self.scheduler = parts["unet"], parts["vae"], parts["scheduler"]
         for model in (self.text_encoder, self.unet, self.vae):
             model.eval().requires_grad_(False)
+        if hasattr(self.vae, "decoder"):
+            make_lean(self.vae.decoder)
         self.steps, self.guidance = steps, guidance
         self.device: torch.device = next(self.unet.parameters()).device
         size = int(self.unet.config.sample_size)

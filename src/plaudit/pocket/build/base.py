@@ -24,7 +24,7 @@ from plaudit.pocket.prompts import describe
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import Scene, draw_scene
 
-PLAN = Plan(steps=6200, batch=64, lr=1.5e-3, warmup=200, ema=0.999, decay=0.7)
+PLAN = Plan(steps=18_500, batch=64, lr=1.5e-3, warmup=200, ema=0.999, decay=0.55)
 POOL = 98_304
 """scenes encoded before training; prompts are drawn anew each time"""
 NO_PROMPT = 0.1
@@ -45,6 +45,16 @@ def with_plain_attention(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     if unet.device.type == "cpu":
         unet.set_attn_processor(AttnProcessor())
     return unet
+
+
+def training_times(draws: Draws, count: int) -> Tensor:
+    """Times (B,) in 0 to 999, three times as many in the middle as at the ends.
+
+    At the ends most of the loss is beyond any model: the noise in clean latents, the places in pure noise.
+    One time comes from each of B equal stretches, so that the loss of a batch varies less.
+    """
+    even = (torch.arange(count) + draws.uniform(count)) / count
+    return (1000 * (even + torch.sin(2 * torch.pi * even) / (4 * torch.pi))).long().clamp(0, 999)
 
 
 def new_scheduler() -> DDIMScheduler:
@@ -114,8 +124,7 @@ def train_base(unet: UNet2DConditionModel, batches: Batches, state: Path, *, pla
     def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         latents, states = batches.draw(draws, plan.batch, no_prompt=NO_PROMPT)
         noise = draws.normal(*latents.shape).to(device)
-        # One time from each of B equal stretches: the loss of a batch varies less.
-        times = ((torch.arange(plan.batch) + draws.uniform(plan.batch)) / plan.batch * 1000).long().to(device)
+        times = training_times(draws, plan.batch).to(device)
         signal, spread = (
             alphas[times].sqrt()[:, None, None, None],
             (1 - alphas[times]).sqrt()[:, None, None, None],
