@@ -123,7 +123,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(BadConfig, match=r"no model_index\.json"):
         StableDiffusion.from_pretrained(tmp_path)
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline", "vae": ["diffusers", "X"]}')
-    with pytest.raises(BadConfig, match="is a FluxPipeline, not a Stable Diffusion"):
+    with pytest.raises(BadConfig, match="is a FluxPipeline and has no tokenizer, text_encoder, unet"):
         StableDiffusion.from_pretrained(tmp_path)
 
 

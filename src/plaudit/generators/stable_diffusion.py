@@ -4,7 +4,6 @@ Borrows a diffusers folder's parts and owns the sampling loop, so that gradients
 call is under no_grad). Deterministic: everything random about an image is in the noise it is given.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ from torch import Tensor
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.lean_decoder import make_lean
+from plaudit.generators.parts import load_parts
 
 PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
-_LIBRARIES = ("diffusers", "transformers")
 
 DETERMINISTIC = ("DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler")
 """schedulers whose steps draw nothing and are differentiable as they are"""
@@ -80,10 +79,7 @@ class StableDiffusion:
 
         Raises BadConfig if the folder does not hold one.
         """
-        classes = _read_index(Path(folder))
-        parts = {name: _load_part(Path(folder), name, classes[name], dtype or torch.float32) for name in PARTS}
-        for name in ("text_encoder", "unet", "vae"):
-            parts[name].to(device)
+        parts = load_parts(Path(folder), PARTS, device=device, dtype=dtype)
         return cls(parts, steps=steps, guidance=guidance)
 
     def use_checkpointing(self, enabled: bool = True) -> None:
@@ -171,39 +167,3 @@ def _check_settings(scheduler: Any, steps: int, guidance: float) -> None:
         f"or has not been tried; use one of {', '.join(DETERMINISTIC)}, "
         f"or in one step also {', '.join(DETERMINISTIC_IN_ONE_STEP)}"
     )
-
-
-def _read_index(folder: Path) -> dict[str, tuple[str, str]]:
-    """Library and class of each part, from model_index.json."""
-    file = folder / "model_index.json"
-    if not file.is_file():
-        raise BadConfig(f"{folder} is not a generator folder: it has no model_index.json")
-    index = json.loads(file.read_text())
-    missing = [name for name in PARTS if not isinstance(index.get(name), list)]
-    if missing:
-        kind = index.get("_class_name", "unknown")
-        raise BadConfig(f"{folder} is a {kind}, not a Stable Diffusion: it has no {', '.join(missing)}")
-    classes = {name: (str(index[name][0]), str(index[name][1])) for name in PARTS}
-    for name, (library, kind) in classes.items():
-        if library not in _LIBRARIES:
-            raise BadConfig(f"{folder}: {name} is {library}.{kind}; only {' and '.join(_LIBRARIES)} are loaded")
-    return classes
-
-
-def _load_part(folder: Path, name: str, kind: tuple[str, str], dtype: torch.dtype) -> Any:
-    import diffusers
-    import transformers
-
-    part = getattr({"diffusers": diffusers, "transformers": transformers}[kind[0]], kind[1])
-    settings: dict[str, Any] = {"local_files_only": True}
-    if name not in ("tokenizer", "scheduler"):
-        weights = list((folder / name).glob("*.safetensors"))
-        if weights and all(".fp16." in file.name for file in weights):
-            settings["variant"] = "fp16"
-        settings["use_safetensors"] = True
-        # The two libraries name the precision differently.
-        settings["torch_dtype" if kind[0] == "diffusers" else "dtype"] = dtype
-    try:
-        return part.from_pretrained(str(folder / name), **settings)
-    except OSError as error:
-        raise BadConfig(f"{folder}: {name} cannot be read: {str(error).splitlines()[0]}") from error

@@ -1,7 +1,8 @@
 """The table of generators. To add one, add a row; nothing is imported until a row is built."""
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from plaudit.core.errors import BadConfig
 from plaudit.core.registry import Entry, Registry
@@ -51,6 +52,11 @@ GENERATORS = Registry(
     ],
 )
 
+FAMILIES = {
+    "StableDiffusionPipeline": "plaudit.generators.stable_diffusion:StableDiffusion",
+}
+"""by a pipeline folder's class: who loads it; each has `from_pretrained(folder, *, device, dtype, steps, guidance)`"""
+
 # What a generator's folder needs; hub repositories hold much more.
 _HUB_FILES = ["model_index.json", "*/*.json", "*/*.txt", "*/*.fp16.safetensors"]
 
@@ -58,8 +64,7 @@ _HUB_FILES = ["model_index.json", "*/*.json", "*/*.txt", "*/*.fp16.safetensors"]
 def load_generator(
     name_or_folder: str, *, device: "torch.device | str | None" = None, dtype: "torch.dtype | None" = None
 ) -> "NoiseGenerator":
-    """The generator of a row's name or hub id, or of a StableDiffusionPipeline folder (run in one step,
-    unguided).
+    """The generator of a row's name or hub id, or of a published pipeline's folder (run in one step, unguided).
 
     Float32 on the CPU unless told otherwise. Raises UnknownName with the nearest name, or BadConfig.
     """
@@ -68,9 +73,7 @@ def load_generator(
             return entry.build(device=device, dtype=dtype)
     folder = Path(name_or_folder).expanduser()
     if folder.is_dir():
-        from plaudit.generators.stable_diffusion import StableDiffusion
-
-        return StableDiffusion.from_pretrained(folder, device=device, dtype=dtype)
+        return _from_folder(folder, steps=1, guidance=1.0, device=device, dtype=dtype)
     if len(folder.parts) == 2 and name_or_folder[0] not in "./~":
         return _load_hub(name_or_folder, steps=1, guidance=1.0, device=device, dtype=dtype)
     if len(folder.parts) > 1:
@@ -86,11 +89,24 @@ def _load_pocket(
     device: "torch.device | str | None" = None,
     dtype: "torch.dtype | None" = None,
 ) -> "NoiseGenerator":
-    from plaudit.generators.stable_diffusion import StableDiffusion
     from plaudit.pocket.folders import pocket_folder
 
-    folder = pocket_folder(name)
-    return StableDiffusion.from_pretrained(folder, device=device, dtype=dtype, steps=steps, guidance=guidance)
+    return _from_folder(pocket_folder(name), steps=steps, guidance=guidance, device=device, dtype=dtype)
+
+
+def _from_folder(
+    folder: Path, *, steps: int, guidance: float, device: "torch.device | str | None", dtype: "torch.dtype | None"
+) -> "NoiseGenerator":
+    """The generator of a folder, by the family that its pipeline belongs to."""
+    from plaudit.generators.parts import pipeline_of
+
+    pipeline = pipeline_of(folder)
+    if pipeline not in FAMILIES:
+        raise BadConfig(f"{folder} is a {pipeline}; the families that can be loaded are {', '.join(FAMILIES)}")
+    module, family = FAMILIES[pipeline].split(":")
+    kind = getattr(import_module(module), family)
+    made: NoiseGenerator = kind.from_pretrained(folder, device=device, dtype=dtype, steps=steps, guidance=guidance)
+    return made
 
 
 def _load_hub(
@@ -101,13 +117,11 @@ def _load_hub(
     device: "torch.device | str | None" = None,
     dtype: "torch.dtype | None" = None,
 ) -> "NoiseGenerator":
-    from plaudit.generators.stable_diffusion import StableDiffusion
-
     folder = hub_folder(hub_id)
-    generator = StableDiffusion.from_pretrained(folder, device=device, dtype=dtype, steps=steps, guidance=guidance)
+    generator: Any = _from_folder(folder, steps=steps, guidance=guidance, device=device, dtype=dtype)
     # Real sizes need it: at 512 pixels the decoder's activations are several gigabytes per image.
     generator.use_checkpointing()
-    return generator
+    return cast("NoiseGenerator", generator)
 
 
 def hub_folder(hub_id: str) -> Path:
