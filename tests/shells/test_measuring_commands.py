@@ -1,7 +1,9 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 from pocket_toys import Closeness, Emptiness, Revealer
 
 import plaudit.claims.plan
@@ -51,6 +53,15 @@ def test_a_subset_is_scored_alone_in_a_folder_that_holds_more(sd_folder, tmp_pat
     place = ("--model", sd_folder, "--images-per-prompt", 1, "--out", tmp_path / "out", "--json")
     evaluate("--prompts", 7, *place, capsys=capsys)
     assert json.loads(evaluate("--prompts", 1, *place, capsys=capsys))["images"] == 1
+
+
+def test_a_picture_of_an_evaluation_can_be_drawn_again_from_itself(sd_folder, tmp_path, capsys):
+    place = ("--model", sd_folder, "--images-per-prompt", 2, "--seed", 3, "--out", tmp_path / "out", "--json")
+    evaluate("--prompts", 2, *place, capsys=capsys)
+    picture = sorted((tmp_path / "out/images").iterdir())[-1]
+    assert main(["generate", "--from-image", str(picture), "--out", str(tmp_path / "again"), "--json"]) == 0
+    (again,) = (tmp_path / "again/images").iterdir()
+    assert np.array_equal(np.asarray(Image.open(again)), np.asarray(Image.open(picture)))
 
 
 def test_ctrl_c_keeps_what_was_judged(sd_folder, tmp_path, capsys, monkeypatch):

@@ -12,9 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
+from plaudit import __version__
 from plaudit.core.errors import BadConfig
 from plaudit.runs.files import finite, slug, write_json, write_whole
-from plaudit.runs.provenance import png_bytes
+from plaudit.runs.provenance import FORMAT, png_bytes, versions
 from plaudit.suites.run import Judged, Scores
 
 FILE = "evaluation.json"
@@ -27,6 +28,7 @@ class EvaluationFolder:
         """settings: what decides the verdicts. Raises BadConfig if the folder holds something else."""
         self.path, self.settings = path, finite(dict(settings))
         self.judged: list[Judged] = []
+        self._versions = versions()
         file = path / FILE
         if file.exists():
             self._continue(file)
@@ -37,13 +39,28 @@ class EvaluationFolder:
         """Write a batch: its pictures (B, 3, H, W), then its verdicts."""
         for one, image in zip(judged, images, strict=True):
             name = f"{one.prompt_index:04d}-{one.image_index}-{slug(one.prompt)}.png"
-            write_whole(self.path / "images" / name, png_bytes(image))
+            write_whole(self.path / "images" / name, png_bytes(image, self._provenance(one)))
         self.judged = sorted([*self.judged, *judged], key=lambda one: one.row)
         self._save(None)
 
     def finish(self, scores: Scores) -> None:
         """Write the scores."""
         self._save(scores)
+
+    def _provenance(self, one: Judged) -> dict[str, Any]:
+        """What `plaudit generate --from-image` needs to draw the picture again."""
+        return {
+            "format": FORMAT,
+            "plaudit": __version__,
+            "prompt": one.prompt,
+            "prompt_index": one.prompt_index,
+            "image_index": one.image_index,
+            "settings": {name: value for name, value in self.settings.items() if name != "sources"},
+            "sources": self.settings.get("sources", {}),
+            "versions": self._versions,
+            "right": one.right,
+            "reasons": list(one.reasons),
+        }
 
     def _save(self, scores: Scores | None) -> None:
         content = {
