@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -76,4 +77,11 @@ def test_a_long_prompt_is_cut_and_not_refused(clip_folder):
 
 def test_a_folder_that_holds_no_clip_is_refused(tmp_path):
     with pytest.raises(BadConfig, match="not a CLIP folder"):
+        ClipTowers.from_pretrained(tmp_path)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(clip_folder, tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(clip_folder / name, tmp_path / name)
+    with pytest.raises(BadConfig, match="has no tokenizer"):
         ClipTowers.from_pretrained(tmp_path)

@@ -21,6 +21,9 @@ from plaudit.core.errors import BadConfig
 from plaudit.rewards.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+
+
 class ClipTowers:
     """The agreement of image and prompt under a CLIP model. Keeps the Reward contract.
 
@@ -60,6 +63,9 @@ class ClipTowers:
         config_file = Path(folder) / "config.json"
         if not config_file.is_file() or json.loads(config_file.read_text()).get("model_type") != "clip":
             raise BadConfig(f"{folder} is not a CLIP folder: it needs a config.json with model_type 'clip'")
+        if not any((Path(folder) / name).is_file() for name in TOKENIZER_FILES):
+            # The library would make an empty tokenizer, to which all prompts are one.
+            raise BadConfig(f"{folder} has no tokenizer: it needs {' or '.join(TOKENIZER_FILES)}")
         model = CLIPModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
         tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
         preprocess = _read_preprocess(Path(folder), int(model.config.vision_config.image_size))
