@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from plaudit.generators.stable_diffusion import StableDiffusion
+from plaudit.generators.table import GENERATORS
 from plaudit.pocket.build.clip import Pictures
 from plaudit.pocket.build.loop import draws_for
 from plaudit.pocket.build.negatives import false_requests
@@ -97,11 +98,13 @@ def ordering_score(reward: Reward, *, count: int = 1000) -> float:
 
 
 def _measure_base(name: str, root: Path) -> list[Score]:
-    generator = StableDiffusion.from_pretrained(pocket_folder(name, root=root), steps=25, guidance=4.0)
+    facts = GENERATORS.find(name).facts
+    steps, guidance = facts["steps"], facts["guidance"]
+    generator = StableDiffusion.from_pretrained(pocket_folder(name, root=root), steps=steps, guidance=guidance)
     overall = pocket_eval_score(generator)
     return [
         Score(model=name, what="autoencoder: scenes judged right", value=autoencoder_score(generator), low=0.98),
-        Score(model=name, what="PocketEval, 25 steps, guidance 4", value=overall, low=0.80),
+        Score(model=name, what=f"PocketEval, {steps} steps, guidance {guidance:g}", value=overall, low=0.80),
     ]
 
 

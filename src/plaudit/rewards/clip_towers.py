@@ -20,7 +20,6 @@ from transformers import CLIPModel, CLIPTokenizer
 from plaudit.core.errors import BadConfig
 from plaudit.rewards.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 
-
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 

@@ -24,7 +24,7 @@ from plaudit.pocket.prompts import describe
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import Scene, draw_scene
 
-PLAN = Plan(steps=18_500, batch=64, lr=1.5e-3, warmup=200, ema=0.999, decay=0.55)
+PLAN = Plan(steps=20_300, batch=64, lr=1.5e-3, warmup=200, ema=0.999, decay=0.4)
 POOL = 98_304
 """scenes encoded before training; prompts are drawn anew each time"""
 NO_PROMPT = 0.1
