@@ -28,9 +28,9 @@ GENERATORS = Registry(
         Entry(
             name="pocket-base",
             target=_POCKET,
-            arguments={"name": "pocket-base", "steps": 25, "guidance": 4.0},
+            arguments={"name": "pocket-base", "steps": 25, "guidance": 3.0},
             summary="the pocket world's many-step model with classifier-free guidance",
-            facts={"image_size": 64, "steps": 25, "guidance": 4.0, "plays": "Stable Diffusion 1.5"},
+            facts={"image_size": 64, "steps": 25, "guidance": 3.0, "plays": "Stable Diffusion 1.5"},
         ),
         Entry(
             name="sd-turbo",

@@ -24,7 +24,7 @@ PAIRS = 8192
 PAIR_STEPS = 8
 GUIDANCE = 3.0
 REGRESS_PLAN = Plan(steps=500, batch=64, lr=6e-4, warmup=50, ema=0.99)
-MATCH_PLAN = Plan(steps=400, batch=64, lr=1.5e-4, warmup=50, ema=0.99, betas=(0.5, 0.99), decay=0.4)
+MATCH_PLAN = Plan(steps=560, batch=64, lr=1.5e-4, warmup=50, ema=0.99, betas=(0.5, 0.99), decay=0.4)
 FOLLOW_FASTER = 2.5
 """the follower's learning rate, in the student's"""
 LAST = 999
