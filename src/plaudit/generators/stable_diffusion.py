@@ -51,7 +51,7 @@ class StableDiffusion:
 
         Raises BadConfig if the scheduler would draw noise of its own.
         """
-        _check_settings(parts["scheduler"], steps, guidance)
+        check_settings(parts["scheduler"], steps, guidance)
         self.tokenizer, self.text_encoder = parts["tokenizer"], parts["text_encoder"]
         self.unet, self.vae, self.scheduler = parts["unet"], parts["vae"], parts["scheduler"]
         for model in (self.text_encoder, self.unet, self.vae):
@@ -154,7 +154,8 @@ class StableDiffusion:
         return states.to(self.unet.dtype)
 
 
-def _check_settings(scheduler: Any, steps: int, guidance: float) -> None:
+def check_settings(scheduler: Any, steps: int, guidance: float) -> None:
+    """Raises BadConfig if the scheduler would draw noise of its own, or if steps or guidance cannot work."""
     if steps < 1:
         raise BadConfig(f"a generator needs at least 1 step, got {steps}")
     if not guidance >= 0:
