@@ -9,6 +9,7 @@ from diffusers import UNet2DConditionModel
 from plaudit.pocket.build import turbo
 from plaudit.pocket.build.base import Batches, Pool, new_scheduler, new_unet
 from plaudit.pocket.build.loop import Plan, draws_for
+from plaudit.pocket.build.matching import matched
 from plaudit.pocket.build.text import new_tokenizer, text_config
 from plaudit.pocket.scenes import draw_scene
 
@@ -61,13 +62,20 @@ def test_one_step_is_the_samplers_single_step(batches: Batches) -> None:
     assert (made - theirs).abs().mean() < 0.05 * theirs.abs().mean()
 
 
-def test_nothing_moves_when_the_follower_is_the_teacher(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turbo, "GUIDANCE", 1.0)
+def test_nothing_moves_when_the_follower_is_the_teacher(batches: Batches) -> None:
     teacher = turbo.Teacher(unet(2), batches)
     states = batches.read(["a red ring", "two stars"])
     made = draws_for("test-match", 0).normal(2, 8, 8, 8).requires_grad_()
-    same, apart = turbo._matched(made, states, teacher.unet, teacher, draws_for("test-match", 1))
-    other, _ = turbo._matched(made, states, unet(3), teacher, draws_for("test-match", 1))
+
+    def clean(noisy: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+        return teacher.clean(noisy, times, states, guidance=1.0)
+
+    def matched_with(follower: UNet2DConditionModel) -> tuple[torch.Tensor, torch.Tensor]:
+        says = lambda noisy, times: turbo.predict(follower, noisy, times, states)  # noqa: E731
+        return matched(made, clean, says, teacher.alphas, draws_for("test-match", 1))
+
+    same, apart = matched_with(teacher.unet)
+    other, _ = matched_with(unet(3))
     assert float(apart) < 1e-2
     assert float(same.detach()) < 1e-3 * float(other.detach())
 

@@ -24,19 +24,19 @@ from plaudit.pocket.prompts import describe
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import Scene, draw_scene
 
-PLAN = Plan(steps=20_300, batch=64, lr=1.5e-3, warmup=200, ema=0.999, decay=0.4)
+PLAN = Plan(steps=28_300, batch=64, lr=1.5e-3, warmup=200, ema=0.999, decay=0.3)
 POOL = 98_304
 """scenes encoded before training; prompts are drawn anew each time"""
 NO_PROMPT = 0.1
 
 
-def new_unet() -> UNet2DConditionModel:
-    """The untrained denoiser."""
+def new_unet(*, guidance_embedding: int | None = None) -> UNet2DConditionModel:
+    """The untrained denoiser; it may be told the guidance, as an embedding of so many numbers."""
     return UNet2DConditionModel(
         sample_size=8, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, layers_per_block=1,
         block_out_channels=(96, 128), down_block_types=("CrossAttnDownBlock2D",) * 2, mid_block_type=None,
         up_block_types=("CrossAttnUpBlock2D",) * 2, cross_attention_dim=WIDTH, attention_head_dim=4,
-        norm_num_groups=16,
+        norm_num_groups=16, time_cond_proj_dim=guidance_embedding,
     )  # fmt: skip
 
 

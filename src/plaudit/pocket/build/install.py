@@ -4,13 +4,20 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    LatentConsistencyModelPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from plaudit.core.errors import BadConfig
 from plaudit.pocket.build.base import new_scheduler
+from plaudit.pocket.build.lcm import new_lcm_scheduler
 from plaudit.pocket.build.pictures import MEAN, STD
 from plaudit.pocket.folders import BORROWED, POCKET_MODELS, WEIGHTS
 
@@ -41,7 +48,7 @@ def install(name: str, built: Path, *, root: Path = WEIGHTS) -> Path:
 
 
 def _writer(name: str) -> Callable[[Path, Path], None]:
-    if name in ("pocket-base", "pocket-turbo"):
+    if name in _PIPELINES:
         return lambda built, part: _write_pipeline(name, built, part)
     if name == "pocket-imagereward":
         return _copy_image_reward
@@ -53,21 +60,37 @@ def _copy_image_reward(built: Path, part: Path) -> None:
 
 
 def _write_pipeline(name: str, built: Path, part: Path) -> None:
-    unet = "base_unet" if name == "pocket-base" else "turbo_unet"
+    unet, make = _PIPELINES[name]
     for needed in (unet, "vae", "text_encoder", "tokenizer"):
         if not (built / needed).is_dir():
             raise FileNotFoundError(2, "missing", str(built / needed))
     # Numbers beyond float16 would become infinite; these models' are small.
-    pipeline = StableDiffusionPipeline(
+    pipeline = make(
         vae=AutoencoderKL.from_pretrained(built / "vae").half(),
         text_encoder=CLIPTextModel.from_pretrained(built / "text_encoder").half(),
         tokenizer=CLIPTokenizer.from_pretrained(built / "tokenizer"),
         unet=UNet2DConditionModel.from_pretrained(built / unet).half(),
-        scheduler=new_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(part)
     for borrowed in BORROWED.get(name, ("", ()))[1]:
         shutil.rmtree(part / borrowed)
+
+
+def _stable_diffusion(**parts: Any) -> StableDiffusionPipeline:
+    return StableDiffusionPipeline(scheduler=new_scheduler(), **parts)
+
+
+def _latent_consistency(**parts: Any) -> LatentConsistencyModelPipeline:
+    return LatentConsistencyModelPipeline(scheduler=new_lcm_scheduler(), **parts)
+
+
+_PIPELINES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "pocket-base": ("base_unet", _stable_diffusion),
+    "pocket-turbo": ("turbo_unet", _stable_diffusion),
+    "pocket-lcm": ("lcm_unet", _latent_consistency),
+}
+"""the folder of each one's denoiser in a build, and what puts its parts together"""
 
 
 def _write_clip(model: Path, built: Path, part: Path) -> None:

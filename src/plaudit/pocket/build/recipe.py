@@ -18,7 +18,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionMode
 
 from plaudit.core.devices import best_device
 from plaudit.core.errors import BadConfig
-from plaudit.pocket.build import base, clip, image_reward, preference, turbo, vae
+from plaudit.pocket.build import base, clip, image_reward, lcm, preference, turbo, vae
 from plaudit.pocket.build.loop import Progress, draws_for
 from plaudit.pocket.build.pictures import decoded_pool
 from plaudit.pocket.build.text import new_tokenizer, text_config, train_text
@@ -99,6 +99,17 @@ class Recipe:
         match = turbo.match(student, teacher, pairs, self._batches, self._state("turbo-match"))
         yield from self._train("turbo, matching", match)
         _save(student, self.folder / "turbo_unet")
+
+    def pocket_lcm(self) -> Iterator[Report]:
+        if not (self.folder / "base_unet").exists():
+            yield from self.pocket_base()
+        teacher = turbo.Teacher(UNet2DConditionModel.from_pretrained(self.folder / "base_unet"), self._batches)
+        student = lcm.with_guidance(teacher.unet)
+        agree = lcm.agree(student, teacher, self._batches, self._state("lcm-agree"))
+        yield from self._train("lcm, agreeing", agree)
+        match = lcm.match(student, teacher, self._batches, self._state("lcm-match"))
+        yield from self._train("lcm, matching", match)
+        _save(student, self.folder / "lcm_unet")
 
     def pocket_clip(self) -> Iterator[Report]:
         if (self.folder / "clip").exists():

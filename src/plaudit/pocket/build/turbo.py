@@ -1,8 +1,7 @@
-"""pocket-turbo: pocket-base in one step, by distribution matching distillation (Yin et al. 2024, "DMD").
+"""pocket-turbo: pocket-base in one step.
 
 First the student learns where the teacher's deterministic sampler takes a few thousand noises (regression, which
-alone gives blurred pictures); then its samples are moved along the difference of two scores, the teacher's under
-classifier-free guidance and that of a second network which follows the student's own distribution.
+alone gives blurred pictures); then its distribution is matched with the teacher's (matching.py).
 """
 
 from collections.abc import Iterator
@@ -18,13 +17,14 @@ from torch import Tensor
 from plaudit.core.devices import fast_autocast
 from plaudit.pocket.build.base import Batches, new_scheduler, new_unet, with_plain_attention
 from plaudit.pocket.build.loop import Draws, Plan, Progress, Trainee, draws_for, train
+from plaudit.pocket.build.matching import clean_of, follow, matched
 from plaudit.pocket.build.text import tokenise
 
 PAIRS = 8192
 PAIR_STEPS = 8
 GUIDANCE = 3.0
 REGRESS_PLAN = Plan(steps=500, batch=64, lr=6e-4, warmup=50, ema=0.99)
-MATCH_PLAN = Plan(steps=560, batch=64, lr=1.5e-4, warmup=50, ema=0.99, betas=(0.5, 0.99), decay=0.4)
+MATCH_PLAN = Plan(steps=1900, batch=64, lr=1.5e-4, warmup=50, ema=0.99, betas=(0.5, 0.99), decay=0.4)
 FOLLOW_FASTER = 2.5
 """the follower's learning rate, in the student's"""
 LAST = 999
@@ -49,11 +49,11 @@ class Teacher:
         self.alphas = new_scheduler().alphas_cumprod.to(batches.device)
         self.nothing = batches.read([""])
 
-    def clean(self, noisy: Tensor, times: Tensor, states: Tensor, *, guidance: float) -> Tensor:
-        """The predicted clean latents of noisy ones at times (B,)."""
+    def clean(self, noisy: Tensor, times: Tensor, states: Tensor, *, guidance: float | Tensor) -> Tensor:
+        """The predicted clean latents of noisy ones at times (B,); guidance is one, or (B, 1, 1, 1)."""
         both = torch.cat([states, self.nothing.expand_as(states)])
-        with torch.no_grad(), fast_autocast(self.device):
-            v = self.unet(torch.cat([noisy, noisy]), torch.cat([times, times]), encoder_hidden_states=both).sample
+        with torch.no_grad():
+            v = predict(self.unet, torch.cat([noisy, noisy]), torch.cat([times, times]), both)
         asked, free = v.float().chunk(2)
         return clean_of(noisy, free + guidance * (asked - free), self.alphas, times)
 
@@ -78,18 +78,17 @@ class Teacher:
         return self.alphas[time].sqrt(), (1 - self.alphas[time]).sqrt()
 
 
-def clean_of(noisy: Tensor, v: Tensor, alphas: Tensor, times: Tensor) -> Tensor:
-    """The clean latents that a v-prediction stands for (Salimans & Ho 2022, appendix D)."""
-    alpha = alphas[times][:, None, None, None]
-    return alpha.sqrt() * noisy - (1 - alpha).sqrt() * v
-
-
 def one_step(unet: UNet2DConditionModel, noise: Tensor, states: Tensor) -> Tensor:
     """The student's latents. At the last time all is noise, so that the clean latents are -v."""
     times = torch.full((len(noise),), LAST, device=noise.device)
-    with fast_autocast(noise.device):
-        v = unet(noise, times, encoder_hidden_states=states).sample
-    return -v.float()
+    return -predict(unet, noise, times, states).float()
+
+
+def predict(unet: UNet2DConditionModel, noisy: Tensor, times: Tensor, states: Tensor) -> Tensor:
+    """The network's v-prediction of noisy latents at times (B,)."""
+    with fast_autocast(noisy.device):
+        v: Tensor = unet(noisy, times, encoder_hidden_states=states).sample
+    return v
 
 
 def make_pairs(teacher: Teacher, batches: Batches, file: Path, *, count: int = PAIRS) -> Iterator[int | Pairs]:
@@ -139,42 +138,18 @@ def match(
     def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         states = batches.draw(draws, MATCH_PLAN.batch)[1]
         made = one_step(student, draws.normal(MATCH_PLAN.batch, *pairs.noise.shape[1:]).to(device), states)
-        moved, distance = _matched(made, states, follower, teacher, draws)
-        following = _follow(made.detach(), states, follower, teacher, draws)
+        moved, distance = matched(
+            made,
+            lambda noisy, times: teacher.clean(noisy, times, states, guidance=GUIDANCE),
+            lambda noisy, times: predict(follower, noisy, times, states),
+            teacher.alphas,
+            draws,
+        )
+        following = follow(
+            made.detach(), lambda noisy, times: predict(follower, noisy, times, states), teacher.alphas, draws
+        )
         return moved + following, {"follow": following, "distance": distance}
 
     yield from train("pocket-turbo-match", trainee, loss_of, state)
     trainee.use_average()
     student.eval().requires_grad_(False)
-
-
-def _noised(made: Tensor, alphas: Tensor, draws: Draws, low: int, high: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The latents at random times, the times, and the noise."""
-    times = (low + draws.uniform(len(made)) * (high - low)).long().to(made.device)
-    noise = draws.normal(*made.shape).to(made.device)
-    alpha = alphas[times][:, None, None, None]
-    return alpha.sqrt() * made + (1 - alpha).sqrt() * noise, times, noise
-
-
-def _follow(made: Tensor, states: Tensor, follower: UNet2DConditionModel, teacher: Teacher, draws: Draws) -> Tensor:
-    """The follower's own diffusion loss on the student's samples."""
-    noisy, times, noise = _noised(made, teacher.alphas, draws, 0, 1000)
-    alpha = teacher.alphas[times][:, None, None, None]
-    with fast_autocast(made.device):
-        v = follower(noisy, times, encoder_hidden_states=states).sample
-    return (v.float() - (alpha.sqrt() * noise - (1 - alpha).sqrt() * made)).square().mean()
-
-
-def _matched(
-    made: Tensor, states: Tensor, follower: UNet2DConditionModel, teacher: Teacher, draws: Draws
-) -> tuple[Tensor, Tensor]:
-    """A loss whose gradient is DMD's (Yin et al. 2024, eq. 7 and 8), and how far apart the two models are."""
-    with torch.no_grad():
-        noisy, times, _ = _noised(made, teacher.alphas, draws, 20, 980)
-        real = teacher.clean(noisy, times, states, guidance=GUIDANCE)
-        with fast_autocast(made.device):
-            v = follower(noisy, times, encoder_hidden_states=states).sample
-        fake = clean_of(noisy, v.float(), teacher.alphas, times)
-        weight = (made - real).abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
-        target = made - (fake - real) / weight
-    return 0.5 * (made - target).square().mean(), (fake - real).abs().mean()
