@@ -83,6 +83,55 @@ BREAKS = (
         wrong='"prompt_offset": 0',
         tests="shells/test_generate.py",
     ),
+    Break(
+        name="the penalty forgets one degree of freedom",
+        file="methods/losses.py",
+        right="return 0.5 * norm.square() - (dimension - 1) * norm.log()",
+        wrong="return 0.5 * norm.square() - dimension * norm.log()",
+        tests="methods/test_losses.py",
+    ),
+    Break(
+        name="short gradients are lengthened",
+        file="methods/losses.py",
+        right="(limit / length.clamp(min=1e-12)).clamp(max=1.0)",
+        wrong="(limit / length.clamp(min=1e-12))",
+        tests="methods/test_losses.py",
+    ),
+    Break(
+        name="Nesterov's step does not look ahead",
+        file="methods/losses.py",
+        right="(gradient + momentum * velocity), velocity",
+        wrong="velocity, velocity",
+        tests="methods/test_losses.py",
+    ),
+    Break(
+        name="the lean decoder forgets the activation's slope",
+        file="generators/lean_decoder.py",
+        right="slope = torch.ops.aten.silu_backward(slope.contiguous(), _normalise(x, ctx.norm)[0])",
+        wrong="slope = slope.contiguous()",
+        tests="generators/test_lean_decoder.py",
+    ),
+    Break(
+        name="the last step of a policy draws",
+        file="generators/ddim_policy.py",
+        right="        spread[-1] = 0.0\n",
+        wrong="",
+        tests="generators/test_ddim_policy.py",
+    ),
+    Break(
+        name="a log-probability leaves the spread out",
+        file="generators/step_policy.py",
+        right="density = -distances / (2 * spread**2) - count",
+        wrong="density = -distances / 2 - count",
+        tests="generators/test_step_policy.py",
+    ),
+    Break(
+        name="a consistency model's picture is mixed with this step's noise, not the next one's",
+        file="generators/lcm.py",
+        right="(alpha_bars, following.sqrt(), (1 - following).sqrt(), skip, out)",
+        wrong="(alpha_bars, alpha_bars.sqrt(), (1 - following).sqrt(), skip, out)",
+        tests="generators/test_lcm.py",
+    ),
 )
 
 
