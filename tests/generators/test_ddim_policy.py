@@ -83,6 +83,14 @@ def test_every_step_is_the_published_schedulers(sd_folder, schedule, eta):
         assert (found.spread > 0).all()
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_last_step_draws_nothing_on_any_schedule(sd_folder, schedule):
+    policy = DDIMPolicy(generator(sd_folder, steps=5, **SCHEDULES[schedule]), eta=1.0)
+    found = policy.step(torch.zeros(2, 4, 8, 8), torch.tensor([3, 4]), policy.encode(PROMPTS))
+    assert found.spread[0] > 0
+    assert found.spread[1] == 0
+
+
 def test_one_step_by_hand(sd_folder):
     """Song et al. 2021, equations 12 and 16, at eta 1, from time 999 to 799 of the zero-signal cosine schedule."""
     ours = generator(sd_folder, steps=5)
