@@ -120,7 +120,7 @@ def match(student: UNet2DConditionModel, teacher: Teacher, batches: Batches, sta
     """Move what the student draws in 1, 2, 4 or 8 steps onto the teacher's distribution; then it is the average."""
     device, alphas = batches.device, teacher.alphas
     follower = with_guidance(teacher.unet)
-    modules = {"student": student.train(), "follower": follower.train()}
+    modules = {"student": student.train().requires_grad_(True), "follower": follower.train()}
     trainee = Trainee(modules, MATCH_PLAN, faster={"follower": FOLLOW_FASTER})
     times_of = {steps: sampling_times(steps, "stride", new_lcm_scheduler().config) for steps in STEPS}
 

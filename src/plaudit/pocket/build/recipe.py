@@ -18,7 +18,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionMode
 
 from plaudit.core.devices import best_device
 from plaudit.core.errors import BadConfig
-from plaudit.pocket.build import base, clip, image_reward, lcm, preference, turbo, vae
+from plaudit.pocket.build import base, clip, image_reward, lcm, pixart, preference, turbo, vae
 from plaudit.pocket.build.loop import Progress, draws_for
 from plaudit.pocket.build.pictures import decoded_pool
 from plaudit.pocket.build.text import new_tokenizer, text_config, train_text
@@ -110,6 +110,28 @@ class Recipe:
         match = lcm.match(student, teacher, self._batches, self._state("lcm-match"))
         yield from self._train("lcm, matching", match)
         _save(student, self.folder / "lcm_unet")
+
+    def pocket_pixart(self) -> Iterator[Report]:
+        if not (self.folder / "base_unet").exists():
+            yield from self.pocket_base()
+        teacher = turbo.Teacher(UNet2DConditionModel.from_pretrained(self.folder / "base_unet"), self._batches)
+        tokenizer = pixart.new_t5_tokenizer()
+        encoder = self._fresh(lambda: pixart.new_t5(tokenizer)).to(self.device)
+        words = pixart.Words(tokenizer=tokenizer, encoder=encoder)
+        yield from self._train("pixart, reading", pixart.train_words(words, self._state("pixart-words")))
+        pairs: Any = None
+        file = self.folder / "pixart-pairs.npy"
+        for pairs in turbo.make_pairs(teacher, self._batches, file, count=pixart.PAIRS):
+            if isinstance(pairs, int):
+                yield Report(part="pairs", done=pairs, total=pixart.PAIRS)
+        student = self._fresh(pixart.new_transformer)
+        regress = pixart.regress(student, words, pairs, self._state("pixart-regress"))
+        yield from self._train("pixart, regression", regress)
+        match = pixart.match(student, words, teacher, self._batches, self._state("pixart-match"))
+        yield from self._train("pixart, matching", match)
+        tokenizer.save_pretrained(self.folder / "t5_tokenizer")
+        _save(encoder, self.folder / "t5")
+        _save(student, self.folder / "pixart_transformer")
 
     def pocket_clip(self) -> Iterator[Report]:
         if (self.folder / "clip").exists():

@@ -4,7 +4,7 @@ First the student learns where the teacher's deterministic sampler takes a few t
 alone gives blurred pictures); then its distribution is matched with the teacher's (matching.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,10 +33,11 @@ LAST = 999
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Noises, where the teacher takes them, and the prompts' token numbers."""
+    """Noises, where the teacher takes them, and the prompts with their token numbers."""
 
     noise: Tensor
     latents: Tensor
+    prompts: Sequence[str]
     ids: Tensor
 
 
@@ -95,7 +96,8 @@ def make_pairs(teacher: Teacher, batches: Batches, file: Path, *, count: int = P
     """Yields how many pairs are done, then the pairs; kept in `file`."""
     draws = draws_for("pocket-turbo-pairs", 0)
     rows = draws.numpy.integers(len(batches.pool.scenes), size=count)
-    ids = tokenise(batches.tokenizer, batches.prompts(rows, draws, 0.0))
+    prompts = batches.prompts(rows, draws, 0.0)
+    ids = tokenise(batches.tokenizer, prompts)
     noise = draws.normal(count, *batches.pool.latents.shape[1:])
     if not file.exists():
         done = []
@@ -106,7 +108,7 @@ def make_pairs(teacher: Teacher, batches: Batches, file: Path, *, count: int = P
             done.append(teacher.sample(start, states, steps=PAIR_STEPS, guidance=GUIDANCE).cpu())
             yield int(part[-1]) + 1
         np.save(file, torch.cat(done).numpy())
-    yield Pairs(noise=noise, latents=torch.from_numpy(np.load(file)), ids=ids)
+    yield Pairs(noise=noise, latents=torch.from_numpy(np.load(file)), prompts=prompts, ids=ids)
 
 
 def regress(student: UNet2DConditionModel, pairs: Pairs, batches: Batches, state: Path) -> Iterator[Progress]:
@@ -132,7 +134,7 @@ def match(
     device = batches.device
     follower = with_plain_attention(new_unet().to(device).train())
     follower.load_state_dict(teacher.unet.state_dict())
-    modules = {"student": with_plain_attention(student.to(device).train()), "follower": follower}
+    modules = {"student": with_plain_attention(student.to(device).train().requires_grad_(True)), "follower": follower}
     trainee = Trainee(modules, MATCH_PLAN, faster={"follower": FOLLOW_FASTER})
 
     def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
