@@ -69,3 +69,20 @@ def where_row(rows: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
 def _per_image(values: Tensor, like: Tensor) -> Tensor:
     """Values (B,) shaped to multiply B images' tensors."""
     return values.view(-1, *(1,) * (like.dim() - 1))
+
+
+def clipped_policy_loss(log_ratio: Tensor, advantage: Tensor, *, low: float, high: float) -> Tensor:
+    """PPO's clipped surrogate (Schulman et al. 2017, eq. 7), negated, of actions (B,).
+
+    max(-A r, -A clip(r, low, high)); log_ratio: the new log-probability minus that of the policy that took the action.
+    """
+    ratio = log_ratio.exp()
+    return torch.maximum(-advantage * ratio, -advantage * ratio.clamp(low, high))
+
+
+def rebel_residual(log_ratio: Tensor, advantage: Tensor, *, scale: float) -> Tensor:
+    """By how much relative log-ratios miss relative advantages (REBEL, Gao et al. 2024, eq. 3), (P,), of (P, 2) each.
+
+    scale (D_1 - D_2) - (A_1 - A_2) for the two images of a prompt, whose log-ratios D are sums over an image's steps.
+    """
+    return scale * (log_ratio[:, 0] - log_ratio[:, 1]) - (advantage[:, 0] - advantage[:, 1])

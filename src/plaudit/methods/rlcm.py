@@ -1,0 +1,344 @@
+"""RLCM: policy gradient on a sampler's few Gaussian steps (Oertell et al. 2024, arXiv 2404.03673).
+
+One update: act (draw images, keeping every step), judge (any reward), compare (advantages), learn (make the steps of
+good images likelier). The sampler is any StepPolicy: a latent consistency model gives RLCM, DDIM with noise gives DDPO
+(Black et al. 2023) in the same code. Differs from the paper and its released code: steps of different images and times
+share batches; the last step, which draws nothing, is not trained; clip and KL are given for an image's whole action in
+nats, so that they mean the same at any resolution; every image has its own random stream, so that batch size and number
+of processes change no result; the KL to the starting policy is exact; REBEL sums log-ratios per image.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from plaudit.core.errors import BadConfig
+from plaudit.core.random_streams import noise_for, stream
+from plaudit.generators.generator import Condition, StepPolicy
+from plaudit.generators.step_policy import kl, log_prob, own_draws, rollout
+from plaudit.methods.advantages import RunningAdvantages, batch_advantages, group_advantages
+from plaudit.methods.losses import clipped_policy_loss, rebel_residual
+from plaudit.rewards.mix import WeightedSum, as_sum
+from plaudit.rewards.reward import Reward
+
+Comparison = Literal["running", "batch", "group"]
+Objective = Literal["ppo", "rebel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlcmConfig:
+    """How to learn; not from what."""
+
+    updates: int = 100
+    prompts_per_update: int = 16
+    images_per_prompt: int = 4
+    """of each prompt drawn; 1 for the paper's way, whose prompts repeat by chance only"""
+    comparison: Comparison = "group"
+    """an image's reward against: its prompt's recent ones (paper), the batch, or its prompt's other images"""
+    buffer_size: int = 32
+    """rewards kept per prompt for the running comparison"""
+    min_count: int = 16
+    """of those, before the prompt is compared with itself and not with the batch"""
+    advantage_clip: float = 10.0
+    objective: Objective = "ppo"
+    clip: float = 3.7
+    """how far an action's log-probability may move, in nats; the paper's 1e-4 per number at 36,864 numbers"""
+    rebel_scale: float = 1.0
+    """REBEL's eta, per 36,864 nats"""
+    kl_weight: float = 0.0
+    """of the exact divergence from the starting policy, per number of an action, as the clipped loss is"""
+    passes: int = 1
+    """over the images of an update"""
+    steps_per_pass: int = 1
+    """optimiser steps in a pass; with one of each the gradient is REINFORCE's"""
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    grad_clip: float = 5.0
+    seed: int = 0
+    batch_size: int = 16
+    """images, or steps of images, through the network at once; does not change the results"""
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "prompts_per_update", "images_per_prompt", "passes", "steps_per_pass", "batch_size"):
+            if getattr(self, name) < 1:
+                raise BadConfig(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("lr", "clip", "grad_clip", "advantage_clip", "rebel_scale"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise BadConfig(f"{name} must be a positive number, got {getattr(self, name)}")
+        if not 0 <= self.kl_weight < math.inf:
+            raise BadConfig(f"kl_weight must be at least 0, got {self.kl_weight}")
+        if self.comparison == "group" and self.images_per_prompt < 2:
+            raise BadConfig("the group comparison needs at least 2 images per prompt; or compare running or batch")
+        if self.objective == "rebel" and self.images_per_prompt != 2:
+            raise BadConfig(f"REBEL compares 2 images per prompt, got images_per_prompt {self.images_per_prompt}")
+
+
+PUBLISHED_NUMBERS = 36_864
+"""in the latents of 768 pixels, for which the paper's clip and REBEL's scale are given"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What one update did; numbers are means over its images, or over their trained steps."""
+
+    index: int
+    queries: int
+    """images judged so far"""
+    reward: float
+    reward_spread: float
+    parts: dict[str, float]
+    kl: float
+    """from the starting policy, nats per step; 0 unless it is asked for"""
+    moved: float
+    """half the squared change of log-ratios within the update, nats^2: 0 for a single step"""
+    clipped: float
+    """the share of steps whose ratio was outside the clip"""
+    gradient_norm: float
+    seconds: float
+    images: Tensor = field(repr=False)
+    """(B, 3, H, W), what was judged"""
+    prompts: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """The images of one update on their way from noise to picture."""
+
+    numbers: Tensor
+    """(B,), the prompts' places in the list"""
+    states: Tensor
+    """(B, H + 1, ...)"""
+    log_probs: Tensor
+    """(B, H), sums over an action's numbers"""
+    condition: Condition
+    images: Tensor
+    prompts: tuple[str, ...]
+
+
+class Rlcm:
+    """A policy in training. Iterate `updates`; `state` and `load` carry all of it over an interruption.
+
+    `reference` switches the trained part off while it is entered, for the divergence from the starting policy:
+    peft's disable_adapter for a LoRA.
+    """
+
+    def __init__(
+        self,
+        policy: StepPolicy,
+        reward: WeightedSum | Reward,
+        prompts: Sequence[str],
+        config: RlcmConfig,
+        *,
+        reference: Callable[[], AbstractContextManager[Any]] | None = None,
+    ) -> None:
+        if not prompts:
+            raise BadConfig("there is no prompt to learn from")
+        if policy.num_steps < 2:
+            raise BadConfig("a policy of a single step draws nothing that could be learned; take at least 2 steps")
+        if config.kl_weight > 0 and reference is None:
+            raise BadConfig("a KL to the starting policy needs that policy: train a LoRA, which can be switched off")
+        self.policy, self.rewards, self.config = policy, as_sum(reward), config
+        self.prompts, self.condition = tuple(prompts), policy.encode(prompts)
+        self.reference = reference or nullcontext
+        self.parameters = [p for p in policy.denoiser.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise BadConfig("nothing of the policy is trained: its denoiser's parameters are all frozen")
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay)
+        self.running = RunningAdvantages(size=config.buffer_size, min_count=config.min_count)
+        self.done = 0
+        self.share = 1.0 / math.prod(policy.noise_shape)
+
+    def updates(self) -> Iterator[Update]:
+        """The updates from where it stands to the configured number."""
+        while self.done < self.config.updates:
+            started = time.monotonic()
+            batch = self.act(self.done)
+            scores, parts = self.judge(batch)
+            learned = self.learn(batch, self.compare(scores, batch.numbers), self.done)
+            self.done += 1
+            yield Update(
+                index=self.done - 1,
+                queries=self.done * len(scores),
+                reward=float(scores.mean()),
+                reward_spread=float(scores.std(correction=0)),
+                parts={name: float(values.mean()) for name, values in parts.items()},
+                seconds=time.monotonic() - started,
+                images=batch.images,
+                prompts=batch.prompts,
+                **learned,
+            )
+
+    def act(self, update: int) -> _Batch:
+        """Draw the update's images, without a gradient."""
+        config = self.config
+        chosen = torch.randint(
+            len(self.prompts), (config.prompts_per_update,), generator=stream(config.seed, "prompts", update)
+        ).repeat_interleave(config.images_per_prompt)
+        keys = [(config.seed, "image", update, place) for place in range(len(chosen))]
+        parts = [self._roll(chosen[at], [keys[i] for i in at.tolist()]) for at in _chunks(len(chosen), config)]
+        states, log_probs, images = (torch.cat(column) for column in zip(*parts, strict=True))
+        return _Batch(
+            numbers=chosen, states=states, log_probs=log_probs, images=images,
+            condition=self.condition[chosen.to(self.policy.device)],
+            prompts=tuple(self.prompts[number] for number in chosen.tolist()),
+        )  # fmt: skip
+
+    def _roll(self, numbers: Tensor, keys: Sequence[tuple[int | str, ...]]) -> tuple[Tensor, Tensor, Tensor]:
+        policy = self.policy
+        with torch.no_grad():
+            noise = noise_for(keys, policy.noise_shape).to(policy.device)
+            condition = self.condition[numbers.to(policy.device)]
+            taken = rollout(policy, noise, condition, own_draws(keys, policy.noise_shape))
+            return taken.states, taken.log_probs, policy.decode(taken.states[:, -1])
+
+    def judge(self, batch: _Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Totals (B,) and raw scores. Raises BadConfig for one that is not finite."""
+        with torch.no_grad():
+            scores = [
+                self.rewards.score_parts(batch.images[at], [batch.prompts[i] for i in at.tolist()])
+                for at in _chunks(len(batch.prompts), self.config)
+            ]
+        parts = {name: torch.cat([one[name] for one in scores]) for name in scores[0]}
+        for name, values in parts.items():
+            bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
+            if bad:
+                raise BadConfig(f"reward {name!r} is not finite for a picture of {batch.prompts[bad[0]]!r}")
+        return self.rewards.total(parts), parts
+
+    def compare(self, scores: Tensor, numbers: Tensor) -> Tensor:
+        """Advantages (B,), clipped."""
+        config = self.config
+        if config.comparison == "running":
+            found = self.running(scores, numbers.tolist())
+        elif config.comparison == "batch":
+            found = batch_advantages(scores)
+        else:
+            found = group_advantages(scores.view(-1, config.images_per_prompt)).flatten()
+        return found.clamp(-config.advantage_clip, config.advantage_clip)
+
+    def learn(self, batch: _Batch, advantages: Tensor, update: int) -> dict[str, float]:
+        """The optimiser's steps on one update's images."""
+        config, seen = self.config, _Seen()
+        for number in range(config.passes):
+            groups = len(batch.prompts) // config.images_per_prompt
+            order = torch.randperm(groups, generator=stream(config.seed, "order", update, number))
+            for part in order.tensor_split(min(config.steps_per_pass, groups)):
+                # Whole groups, so that REBEL's pairs stay together.
+                rows = (part[:, None] * config.images_per_prompt + torch.arange(config.images_per_prompt)).flatten()
+                self.optimiser.zero_grad()
+                weights = self._rebel_weights(batch, rows, advantages) if config.objective == "rebel" else None
+                self._accumulate(batch, rows, advantages, weights, seen)
+                norm = torch.nn.utils.clip_grad_norm_(self.parameters, config.grad_clip)
+                if bool(torch.isfinite(norm)):
+                    self.optimiser.step()
+                seen.norm = float(norm)
+        return seen.means()
+
+    def _accumulate(
+        self, batch: _Batch, rows: Tensor, advantages: Tensor, weights: Tensor | None, seen: "_Seen"
+    ) -> None:
+        """Add the gradient of the mean loss over the rows' images and trained steps."""
+        trained = self.policy.num_steps - 1
+        pairs = torch.cartesian_prod(rows, torch.arange(trained))
+        for at in pairs.split(self.config.batch_size):
+            row, step = at[:, 0], at[:, 1]
+            moved, divergence = self._moved(batch, row, step)
+            if weights is None:
+                loss = self._ppo(moved, advantages[row.to(advantages.device)], seen)
+            else:
+                loss = weights[row] * moved
+            loss = loss + self.config.kl_weight * self.share * divergence
+            (loss.sum() / len(pairs)).backward()
+            seen.see(moved.detach(), divergence.detach())
+
+    def _ppo(self, moved: Tensor, advantage: Tensor, seen: "_Seen") -> Tensor:
+        """The clipped surrogate of log-ratios (B,) in nats, per number of the action as the paper has it."""
+        edge = self.config.clip * self.share
+        seen.outside += int((moved.detach().abs() > self.config.clip).sum())
+        return clipped_policy_loss(moved * self.share, advantage, low=math.exp(-edge), high=math.exp(edge))
+
+    def _moved(self, batch: _Batch, row: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """How much likelier the actions at (row, step) are than when taken, (B,) nats; and the KL to the reference."""
+        device = self.policy.device
+        row, step = row.to(device), step.to(device)
+        latents, condition = batch.states[row, step], batch.condition[row]
+        found = self.policy.step(latents, step, condition)
+        moved = log_prob(found, batch.states[row, step + 1]) - batch.log_probs[row, step]
+        if self.config.kl_weight == 0:
+            return moved, torch.zeros_like(moved)
+        with torch.no_grad(), self.reference():
+            start = self.policy.step(latents, step, condition)
+        return moved, kl(found, start)
+
+    def _rebel_weights(self, batch: _Batch, rows: Tensor, advantages: Tensor) -> Tensor:
+        """What the gradient of REBEL's squared residuals gives each image's log-ratios, (B,), at the policy as it is.
+
+        A first pass without a gradient finds the residuals; the second then needs one step's graph at a time.
+        """
+        steps = self.policy.num_steps - 1
+        moved = torch.zeros(len(batch.prompts), device=self.policy.device)
+        pairs = torch.cartesian_prod(rows, torch.arange(steps))
+        with torch.no_grad():
+            for at in pairs.split(self.config.batch_size):
+                moved.index_add_(0, at[:, 0].to(moved.device), self._moved(batch, at[:, 0], at[:, 1])[0])
+        scale = self.config.rebel_scale / PUBLISHED_NUMBERS
+        residual = rebel_residual(moved.view(-1, 2), advantages.view(-1, 2), scale=scale)
+        # d(residual^2)/d(log-ratio): 2 scale residual, with the other sign for the second image; a mean over pairs,
+        # while `_accumulate` divides by images times steps.
+        slope = 2 * scale * residual * 2 * steps
+        return torch.stack([slope, -slope], dim=1).flatten()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a restart needs, as tensors."""
+        tensors = {"done": torch.tensor(self.done)}
+        tensors |= {f"running.{name}": value for name, value in self.running.state().items()}
+        for i, parameter in enumerate(self.parameters):
+            tensors[f"weight.{i}"] = parameter.detach()
+            for name, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"adam.{i}.{name}"] = value
+        return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from such a state."""
+        self.done = int(state["done"])
+        self.running.load({name[8:]: value for name, value in state.items() if name.startswith("running.")})
+        with torch.no_grad():
+            for i, parameter in enumerate(self.parameters):
+                parameter.copy_(state[f"weight.{i}"])
+                kept = {n.split(".", 2)[2]: v for n, v in state.items() if n.startswith(f"adam.{i}.")}
+                if kept:
+                    self.optimiser.state[parameter] = {
+                        name: value.clone() if name == "step" else value.to(parameter.device, copy=True)
+                        for name, value in kept.items()
+                    }
+
+
+class _Seen:
+    """Sums over the steps of one update."""
+
+    def __init__(self) -> None:
+        self.count, self.outside = 0, 0
+        self.squares, self.divergence, self.norm = 0.0, 0.0, 0.0
+
+    def see(self, moved: Tensor, divergence: Tensor) -> None:
+        self.count += len(moved)
+        self.squares += float(moved.square().sum())
+        self.divergence += float(divergence.sum())
+
+    def means(self) -> dict[str, float]:
+        return {
+            "kl": self.divergence / self.count,
+            "moved": 0.5 * self.squares / self.count,
+            "clipped": self.outside / self.count,
+            "gradient_norm": self.norm,
+        }
+
+
+def _chunks(count: int, config: RlcmConfig) -> tuple[Tensor, ...]:
+    return torch.arange(count).split(config.batch_size)
