@@ -105,6 +105,12 @@ class Update:
     """(B, 3, H, W), what was judged"""
     prompts: tuple[str, ...] = field(repr=False)
 
+    def metrics(self) -> dict[str, float]:
+        """The numbers, for logs."""
+        names = ("queries", "reward", "reward_spread", "kl", "moved", "clipped", "gradient_norm", "seconds")
+        parts = {f"reward_{name}": value for name, value in self.parts.items()}
+        return {name: getattr(self, name) for name in names} | parts
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
@@ -151,12 +157,12 @@ class Rlcm:
             raise BadConfig("nothing of the policy is trained: its denoiser's parameters are all frozen")
         self.optimiser = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay)
         self.running = RunningAdvantages(size=config.buffer_size, min_count=config.min_count)
-        self.done = 0
+        self.done, self.total = 0, config.updates
         self.share = 1.0 / math.prod(policy.noise_shape)
 
     def updates(self) -> Iterator[Update]:
         """The updates from where it stands to the configured number."""
-        while self.done < self.config.updates:
+        while self.done < self.total:
             started = time.monotonic()
             batch = self.act(self.done)
             scores, parts = self.judge(batch)
