@@ -58,6 +58,19 @@ REWARDS = Registry(
             {},
             {"raw_scale": (-2.0, 2.0), "default_weight": 1.0, "paper": "Xu et al. 2023, ImageReward"},
         ),
+        *(
+            Entry(
+                name=name,
+                target="plaudit.rewards.jpeg:jpeg_size",
+                arguments={"sign": sign},
+                summary=f"{sized} the JPEG file in kB, quality 95; no gradient",
+                facts={"raw_scale": scale, "default_weight": 1.0, "paper": "Black et al. 2023, DDPO"},
+            )
+            for name, sign, sized, scale in (
+                ("incompressibility", 1, "size of", (1.0, 650.0)),
+                ("compressibility", -1, "minus the size of", (-650.0, -1.0)),
+            )
+        ),
     ],
 )
 
