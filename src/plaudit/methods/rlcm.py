@@ -20,6 +20,7 @@ from torch import Tensor
 
 from plaudit.core.errors import BadConfig
 from plaudit.core.random_streams import noise_for, stream
+from plaudit.core.team import Team
 from plaudit.generators.generator import Condition, StepPolicy
 from plaudit.generators.step_policy import kl, log_prob, own_draws, rollout
 from plaudit.methods.advantages import RunningAdvantages, batch_advantages, group_advantages
@@ -114,10 +115,12 @@ class Update:
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """The images of one update on their way from noise to picture."""
+    """This process's share of an update's images on their way from noise to picture: B of N."""
 
     numbers: Tensor
-    """(B,), the prompts' places in the list"""
+    """(N,), the prompts' places in the list, of all images"""
+    rows: Tensor
+    """(B,), which of the N are here; a run of neighbours, in whole groups of a prompt"""
     states: Tensor
     """(B, H + 1, ...)"""
     log_probs: Tensor
@@ -142,16 +145,21 @@ class Rlcm:
         config: RlcmConfig,
         *,
         reference: Callable[[], AbstractContextManager[Any]] | None = None,
+        team: Team | None = None,
     ) -> None:
         if not prompts:
             raise BadConfig("there is no prompt to learn from")
         if policy.num_steps < 2:
             raise BadConfig("a policy of a single step draws nothing that could be learned; take at least 2 steps")
+        if team is not None and config.prompts_per_update < team.size:
+            raise BadConfig(
+                f"{team.size} processes share an update's prompts, and there are {config.prompts_per_update} of them"
+            )
         if config.kl_weight > 0 and reference is None:
             raise BadConfig("a KL to the starting policy needs that policy: train a LoRA, which can be switched off")
         self.policy, self.rewards, self.config = policy, as_sum(reward), config
         self.prompts, self.condition = tuple(prompts), policy.encode(prompts)
-        self.reference = reference or nullcontext
+        self.reference, self.team = reference or nullcontext, team or Team()
         self.parameters = [p for p in policy.denoiser.parameters() if p.requires_grad]
         if not self.parameters:
             raise BadConfig("nothing of the policy is trained: its denoiser's parameters are all frozen")
@@ -186,39 +194,48 @@ class Rlcm:
         chosen = torch.randint(
             len(self.prompts), (config.prompts_per_update,), generator=stream(config.seed, "prompts", update)
         ).repeat_interleave(config.images_per_prompt)
-        keys = [(config.seed, "image", update, place) for place in range(len(chosen))]
-        parts = [self._roll(chosen[at], [keys[i] for i in at.tolist()]) for at in _chunks(len(chosen), config)]
+        rows = self._rows_of(self.team.share(config.prompts_per_update))
+        parts = [self._roll(update, chosen, part) for part in rows.split(config.batch_size)]
         states, log_probs, images = (torch.cat(column) for column in zip(*parts, strict=True))
+        own = chosen[rows]
         return _Batch(
-            numbers=chosen, states=states, log_probs=log_probs, images=images,
-            condition=self.condition[chosen.to(self.policy.device)],
-            prompts=tuple(self.prompts[number] for number in chosen.tolist()),
+            numbers=chosen, rows=rows, states=states, log_probs=log_probs, images=images,
+            condition=self.condition[own.to(self.policy.device)],
+            prompts=tuple(self.prompts[number] for number in own.tolist()),
         )  # fmt: skip
 
-    def _roll(self, numbers: Tensor, keys: Sequence[tuple[int | str, ...]]) -> tuple[Tensor, Tensor, Tensor]:
+    def _rows_of(self, groups: Tensor) -> Tensor:
+        """The images of groups, each of one prompt."""
+        size = self.config.images_per_prompt
+        return (groups[:, None] * size + torch.arange(size)).flatten()
+
+    def _roll(self, update: int, chosen: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         policy = self.policy
+        keys = [(self.config.seed, "image", update, row) for row in rows.tolist()]
         with torch.no_grad():
             noise = noise_for(keys, policy.noise_shape).to(policy.device)
-            condition = self.condition[numbers.to(policy.device)]
+            condition = self.condition[chosen[rows].to(policy.device)]
             taken = rollout(policy, noise, condition, own_draws(keys, policy.noise_shape))
             return taken.states, taken.log_probs, policy.decode(taken.states[:, -1])
 
     def judge(self, batch: _Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Totals (B,) and raw scores. Raises BadConfig for one that is not finite."""
+        """Totals (N,) and raw scores of all processes' images. Raises BadConfig for one that is not finite."""
         with torch.no_grad():
             scores = [
                 self.rewards.score_parts(batch.images[at], [batch.prompts[i] for i in at.tolist()])
-                for at in _chunks(len(batch.prompts), self.config)
+                for at in torch.arange(len(batch.rows)).split(self.config.batch_size)
             ]
-        parts = {name: torch.cat([one[name] for one in scores]) for name in scores[0]}
+        own = {name: torch.cat([one[name].float() for one in scores]) for name in scores[0]}
+        parts = {name: self.team.collect(values, batch.rows, len(batch.numbers)) for name, values in own.items()}
         for name, values in parts.items():
             bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
             if bad:
-                raise BadConfig(f"reward {name!r} is not finite for a picture of {batch.prompts[bad[0]]!r}")
+                prompt = self.prompts[int(batch.numbers[bad[0]])]
+                raise BadConfig(f"reward {name!r} is not finite for a picture of {prompt!r}")
         return self.rewards.total(parts), parts
 
     def compare(self, scores: Tensor, numbers: Tensor) -> Tensor:
-        """Advantages (B,), clipped."""
+        """Advantages (N,), clipped."""
         config = self.config
         if config.comparison == "running":
             found = self.running(scores, numbers.tolist())
@@ -229,30 +246,47 @@ class Rlcm:
         return found.clamp(-config.advantage_clip, config.advantage_clip)
 
     def learn(self, batch: _Batch, advantages: Tensor, update: int) -> dict[str, float]:
-        """The optimiser's steps on one update's images."""
+        """The optimiser's steps on one update's images, with the advantages of all N."""
         config, seen = self.config, _Seen()
+        advantages = advantages[batch.rows.to(advantages.device)]
+        own = self.team.share(config.prompts_per_update)
         for number in range(config.passes):
-            groups = len(batch.prompts) // config.images_per_prompt
-            order = torch.randperm(groups, generator=stream(config.seed, "order", update, number))
-            for part in order.tensor_split(min(config.steps_per_pass, groups)):
-                # Whole groups, so that REBEL's pairs stay together.
-                rows = (part[:, None] * config.images_per_prompt + torch.arange(config.images_per_prompt)).flatten()
-                self.optimiser.zero_grad()
-                weights = self._rebel_weights(batch, rows, advantages) if config.objective == "rebel" else None
-                self._accumulate(batch, rows, advantages, weights, seen)
+            order = torch.randperm(config.prompts_per_update, generator=stream(config.seed, "order", update, number))
+            for part in order.tensor_split(min(config.steps_per_pass, config.prompts_per_update)):
+                # Whole groups, so that REBEL's pairs stay together; of those, the ones that are here.
+                here = part[torch.isin(part, own)] - own[:1]
+                self.optimiser.zero_grad(set_to_none=False)
+                weights = self._rebel_weights(batch, here, advantages) if config.objective == "rebel" else None
+                self._accumulate(
+                    batch, self._rows_of(here), advantages, weights, seen, total=self._rows_of(part).numel()
+                )
+                self.team.add(self._gradients())
                 norm = torch.nn.utils.clip_grad_norm_(self.parameters, config.grad_clip)
                 if bool(torch.isfinite(norm)):
                     self.optimiser.step()
                 seen.norm = float(norm)
-        return seen.means()
+        return seen.means(self.team, self.policy.device)
+
+    def _gradients(self) -> list[Tensor]:
+        """Every trained parameter's gradient; zeros where this process had nothing to learn from."""
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
 
     def _accumulate(
-        self, batch: _Batch, rows: Tensor, advantages: Tensor, weights: Tensor | None, seen: "_Seen"
+        self,
+        batch: _Batch,
+        rows: Tensor,
+        advantages: Tensor,
+        weights: Tensor | None,
+        seen: "_Seen",
+        *,
+        total: int,
     ) -> None:
-        """Add the gradient of the mean loss over the rows' images and trained steps."""
+        """Add these images' share of the gradient of the mean loss over `total` images and their trained steps."""
         trained = self.policy.num_steps - 1
-        pairs = torch.cartesian_prod(rows, torch.arange(trained))
-        for at in pairs.split(self.config.batch_size):
+        for at in _pairs(rows, trained, self.config.batch_size):
             row, step = at[:, 0], at[:, 1]
             moved, divergence = self._moved(batch, row, step)
             if weights is None:
@@ -260,7 +294,7 @@ class Rlcm:
             else:
                 loss = weights[row] * moved
             loss = loss + self.config.kl_weight * self.share * divergence
-            (loss.sum() / len(pairs)).backward()
+            (loss.sum() / (total * trained)).backward()
             seen.see(moved.detach(), divergence.detach())
 
     def _ppo(self, moved: Tensor, advantage: Tensor, seen: "_Seen") -> Tensor:
@@ -282,16 +316,15 @@ class Rlcm:
             start = self.policy.step(latents, step, condition)
         return moved, kl(found, start)
 
-    def _rebel_weights(self, batch: _Batch, rows: Tensor, advantages: Tensor) -> Tensor:
+    def _rebel_weights(self, batch: _Batch, groups: Tensor, advantages: Tensor) -> Tensor:
         """What the gradient of REBEL's squared residuals gives each image's log-ratios, (B,), at the policy as it is.
 
         A first pass without a gradient finds the residuals; the second then needs one step's graph at a time.
         """
         steps = self.policy.num_steps - 1
         moved = torch.zeros(len(batch.prompts), device=self.policy.device)
-        pairs = torch.cartesian_prod(rows, torch.arange(steps))
         with torch.no_grad():
-            for at in pairs.split(self.config.batch_size):
+            for at in _pairs(self._rows_of(groups), steps, self.config.batch_size):
                 moved.index_add_(0, at[:, 0].to(moved.device), self._moved(batch, at[:, 0], at[:, 1])[0])
         scale = self.config.rebel_scale / PUBLISHED_NUMBERS
         residual = rebel_residual(moved.view(-1, 2), advantages.view(-1, 2), scale=scale)
@@ -337,14 +370,19 @@ class _Seen:
         self.squares += float(moved.square().sum())
         self.divergence += float(divergence.sum())
 
-    def means(self) -> dict[str, float]:
+    def means(self, team: Team, device: torch.device) -> dict[str, float]:
+        """Over all processes."""
+        sums = torch.tensor([self.count, self.divergence, self.squares, self.outside], device=device)
+        team.add([sums])
+        count, divergence, squares, outside = sums.tolist()
         return {
-            "kl": self.divergence / self.count,
-            "moved": 0.5 * self.squares / self.count,
-            "clipped": self.outside / self.count,
+            "kl": divergence / count,
+            "moved": 0.5 * squares / count,
+            "clipped": outside / count,
             "gradient_norm": self.norm,
         }
 
 
-def _chunks(count: int, config: RlcmConfig) -> tuple[Tensor, ...]:
-    return torch.arange(count).split(config.batch_size)
+def _pairs(rows: Tensor, steps: int, size: int) -> tuple[Tensor, ...]:
+    """All (row, step), in parts of so many; none if there are no rows, as where all of a step's are elsewhere."""
+    return torch.cartesian_prod(rows, torch.arange(steps)).split(size) if len(rows) else ()
