@@ -40,8 +40,10 @@ SLOW_PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy", "matplo
 LIGHT = (
     "shells",
     "core/errors.py",
+    "core/hub.py",
     "core/registry.py",
     "rewards/table.py",
+    "generators/published.py",
     "generators/table.py",
     "suites/table.py",
 )

@@ -199,6 +199,7 @@ def test_the_row_fetches_the_folders_and_no_single_file(monkeypatch, tmp_path):
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.setattr("plaudit.core.hub.ask", lambda _: None)
     assert isinstance(load_generator("flux-schnell"), Flux)
     assert "*/*.safetensors" in asked
     assert "*.safetensors" not in asked

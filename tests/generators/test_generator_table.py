@@ -1,6 +1,10 @@
+import re
+
 import pytest
 
 from plaudit.core.errors import BadConfig, UnknownName
+from plaudit.core.hub import HubFiles, files_in
+from plaudit.core.registry import Entry
 from plaudit.generators.check import check_generator
 from plaudit.generators.stable_diffusion import StableDiffusion
 from plaudit.generators.table import GENERATORS, load_generator
@@ -45,11 +49,66 @@ def test_a_missing_folder_is_refused(tmp_path):
 def test_a_hub_model_out_of_reach_says_how_to_fetch_it(monkeypatch, tmp_path, name):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(BadConfig, match="hf download stabilityai/sd-turbo"):
+    with pytest.raises(BadConfig, match="plaudit fetch sd-turbo"):
         load_generator(name)
 
 
 def test_a_hub_model_in_the_cache_is_loaded(monkeypatch, sd_folder):
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(sd_folder))
+    monkeypatch.setattr("plaudit.core.hub.ask", lambda _: None)
     generator = load_generator("someone/some-model")
     assert generator.noise_shape == (4, 8, 8)
+
+
+PUBLISHED = [entry for entry in GENERATORS if entry.needs]
+
+
+@pytest.mark.parametrize("entry", PUBLISHED, ids=lambda entry: entry.name)
+def test_a_published_row_pins_every_repository_that_it_loads(entry):
+    assert entry.hub_id in [files.hub_id for files in entry.needs]
+    for files in entry.needs:
+        assert re.fullmatch(r"[0-9a-f]{40}", files.revision)
+        if files.hub_id == entry.hub_id:
+            assert files.revision == entry.revision
+
+
+PICKLES = ("x.bin", "unet/x.bin", "unet/x.ckpt", "unet/x.pt", "x.pth", "unet/x.pkl", "a/b/x.msgpack", "unet/x.h5")
+CHECKED_PICKLE = "transformer/diffusion_pytorch_model.bin"
+"""whose sha256 is compared before anything of it is read"""
+
+
+@pytest.mark.parametrize("files", [HubFiles(hub_id="a/b"), *(it for entry in PUBLISHED for it in entry.needs)])
+def test_weights_are_fetched_as_safetensors_alone(files):
+    patterns = [pattern for pattern in files.patterns if pattern != CHECKED_PICKLE]
+    if len(patterns) < len(files.patterns):
+        assert files.hub_id == "PixArt-alpha/PixArt-Alpha-DMD-XL-2-512x512"
+    rest = HubFiles(hub_id=files.hub_id, patterns=tuple(patterns))
+    assert not [name for name in (*PICKLES, CHECKED_PICKLE) if rest.match(name)]
+
+
+@pytest.mark.parametrize("entry", PUBLISHED, ids=lambda entry: entry.name)
+def test_a_loader_gets_paths_of_what_was_fetched_and_asks_for_nothing_more(entry, monkeypatch, tmp_path):
+    asked, given = [], {}
+
+    def snapshot_download(hub_id, *, allow_patterns, revision, **_):
+        asked.append(HubFiles(hub_id=hub_id, patterns=tuple(allow_patterns), revision=revision))
+        return str(tmp_path / hub_id.replace("/", "--"))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.setattr("plaudit.core.hub.ask", lambda _: None)
+    monkeypatch.setattr(Entry, "resolve", lambda _: lambda **arguments: given.update(arguments))
+    entry.build(device="cpu")
+    assert set(asked) == set(entry.needs)
+    assert given.pop("device") == "cpu"
+    assert set(given) == set(entry.arguments)
+    assert files_in(given) == ()
+    for name, value in given.items():
+        if isinstance(entry.arguments[name], HubFiles):
+            assert value == entry.arguments[name].within(tmp_path / entry.arguments[name].hub_id.replace("/", "--"))
+
+
+@pytest.mark.parametrize("entry", PUBLISHED, ids=lambda entry: entry.name)
+def test_a_licence_with_restrictions_has_a_page_and_a_free_one_has_none(entry):
+    free = entry.licence in ("Apache-2.0", "MIT")
+    assert bool(entry.restrictions) is not free
+    assert (entry.licence_page or "").startswith("https://") is not free

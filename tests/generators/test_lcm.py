@@ -252,6 +252,7 @@ def test_its_folder_and_its_row_are_found_by_name(monkeypatch, lcm_folder):
     assert isinstance(from_folder, LatentConsistency)
     assert (from_folder.num_steps, from_folder.guidance) == (1, 1.0)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(lcm_folder))
+    monkeypatch.setattr("plaudit.core.hub.ask", lambda _: None)
     from_row = load_generator("lcm-dreamshaper")
     assert (from_row.num_steps, from_row.guidance) == (4, 8.0)
     assert GENERATORS.find("lcm-dreamshaper").facts["noise"] == (4, 96, 96)
@@ -334,6 +335,7 @@ def test_the_loras_row_fetches_both_and_merges_them(monkeypatch, sd15_folder, lo
         return str(lora_file.parent if "lora" in hub_id else sd15_folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("plaudit.core.hub.ask", lambda _: None)
     model = load_generator("lcm-lora-sd15")
     assert isinstance(model, LatentConsistency)
     assert asked["latent-consistency/lcm-lora-sdv1-5"] == ["pytorch_lora_weights.safetensors"]

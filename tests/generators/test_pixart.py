@@ -282,7 +282,7 @@ def test_a_pickle_runs_nothing(folders, student, tmp_path):
     assert not (tmp_path / "was_here").exists()
 
 
-def test_the_row_joins_two_repositories_at_a_pinned_revision(folders, student, tmp_path, monkeypatch):
+def test_the_row_joins_two_repositories_at_pinned_revisions(folders, student, tmp_path, monkeypatch):
     cached = in_a_cache(student, tmp_path, pickled(student, tmp_path / "weights"))
     asked = []
 
@@ -291,7 +291,10 @@ def test_the_row_joins_two_repositories_at_a_pinned_revision(folders, student, t
         return str(cached if "DMD" in hub_id else folders["dpm"])
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    monkeypatch.setattr("plaudit.core.hub.ask", lambda _: None)
     generator = load_generator("PixArt-alpha/PixArt-Alpha-DMD-XL-2-512x512")
     row = GENERATORS.find("pixart-dmd")
-    assert asked == [("PixArt-alpha/PixArt-XL-2-1024-MS", None), (row.hub_id, row.revision)]
+    first, second = row.needs
+    assert asked == [(first.hub_id, first.revision), (row.hub_id, row.revision)]
+    assert (first.hub_id, second.hub_id) == ("PixArt-alpha/PixArt-XL-2-1024-MS", row.hub_id)
     assert torch.equal(drawn_by(generator), drawn_by(with_student(folders["dpm"], student)))

@@ -3,10 +3,12 @@ import json
 
 import pytest
 import torch
+from loopback_hub import COMMIT, save_cached
 from made_runs import folder, result
 from PIL import Image
 
 from plaudit.core.errors import BadConfig, UnknownName
+from plaudit.core.hub import HubFiles
 from plaudit.core.registry import Entry, Registry
 from plaudit.runs.provenance import check_known, checksums, png_bytes, read_image, read_provenance, source_of
 
@@ -105,3 +107,97 @@ def test_a_misspelt_name_is_answered_with_the_nearest(tmp_path):
         check_known(table, "pocket-trubo")
     check_known(table, "someone/model")
     check_known(table, str(tmp_path))
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """The hub's cache, in its own layout, with what a recipe of two repositories needs; no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    base = {"unet/a.fp16.safetensors": b"half", "unet/a.safetensors": b"full", "unet/config.json": b"{}"}
+    save_cached(tmp_path / "cache", "someone/base", {"model_index.json": b"{}", **base})
+    save_cached(tmp_path / "cache", "someone/lora", {"lora.safetensors": b"lora", "other.safetensors": b"other"})
+    return tmp_path / "cache"
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+RECIPE = Entry(
+    name="recipe",
+    target="x:y",
+    summary="",
+    arguments={
+        "folder": HubFiles(hub_id="someone/base"),
+        "changes": {"lora": HubFiles(hub_id="someone/lora", patterns=("lora.safetensors",))},
+    },
+    hub_id="someone/lora",
+    licence="Careful-1.0",
+)
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_a_source_of_the_hub_has_the_commit_that_was_loaded_and_every_files_sha256():
+    source = source_of(Registry("model", [RECIPE]), "someone/LORA")
+    assert source == {
+        "name": "recipe",
+        "hub_id": "someone/lora",
+        "revision": COMMIT,
+        "licence": "Careful-1.0",
+        "weights": {"lora.safetensors": sha(b"lora")},
+        "with": [
+            {"hub_id": "someone/base", "revision": COMMIT, "weights": {"unet/a.fp16.safetensors": sha(b"half")}}
+        ],
+    }  # fmt: skip
+    bare = source_of(Registry("model", []), "someone/base")
+    assert (bare["name"], bare["hub_id"], bare["revision"]) == ("someone/base", "someone/base", COMMIT)
+    assert bare["weights"] == {"unet/a.fp16.safetensors": sha(b"half")}
+
+
+def test_large_files_of_the_hub_are_not_read_again(hub_cache):
+    blob = hub_cache / "models--someone--lora" / "blobs" / sha(b"lora")
+    blob.write_bytes(b"not what the name says")
+    assert source_of(Registry("model", [RECIPE]), "recipe")["weights"] == {"lora.safetensors": sha(b"lora")}
+    snapshot = hub_cache / "models--someone--base" / "snapshots" / COMMIT
+    assert checksums(snapshot)["unet/a.safetensors"] == sha(b"full")
+
+
+def test_a_cache_without_links_is_hashed_file_by_file(hub_cache):
+    file = hub_cache / "models--someone--lora" / "snapshots" / COMMIT / "lora.safetensors"
+    file.unlink()
+    file.write_bytes(b"copied")
+    assert source_of(Registry("model", [RECIPE]), "recipe")["weights"] == {"lora.safetensors": sha(b"copied")}
+
+
+def test_what_the_cache_lacks_is_known_by_its_pinned_commit_alone(hub_cache):
+    pinned = HubFiles(hub_id="someone/base", revision="f" * 40)
+    row = Entry(
+        name="row", target="x:y", summary="", arguments={"folder": pinned}, hub_id="someone/base", revision="f" * 40
+    )
+    source = source_of(Registry("model", [row]), "row")
+    assert (source["revision"], source["weights"]) == ("f" * 40, {})
+    assert hub_cache.is_dir()
+
+
+@pytest.mark.usefixtures("hub_cache")
+def test_run_and_picture_carry_all_repositories_of_a_recipe(tmp_path):
+    run = folder(tmp_path / "run")
+    run.manifest["sources"] = {"model": source_of(Registry("model", [RECIPE]), "recipe"), "rewards": []}
+    (record,) = run.keep([result(0)])
+    written = json.loads((run.path / "run.json").read_text())["sources"]
+    assert read_provenance(run.path / record.file)["sources"] == written
+    assert [it["hub_id"] for it in (written["model"], *written["model"]["with"])] == ["someone/lora", "someone/base"]
+
+
+def test_the_sources_of_a_run_are_asked_for_after_loading(monkeypatch):
+    """Of a model without a pinned commit, only the cache knows which one was loaded."""
+    from plaudit.shells import drawing
+    from plaudit.shells.options import DrawingOptions
+
+    order = []
+    monkeypatch.setattr("plaudit.generators.table.load_generator", lambda *_, **__: order.append("model"))
+    monkeypatch.setattr("plaudit.rewards.table.load_rewards", lambda *_, **__: order.append("rewards"))
+    monkeypatch.setattr("plaudit.runs.provenance.source_of", lambda *_: order.append("source") or {})
+    drawing.set_up(DrawingOptions(reward=("hps:1",), device="cpu"))
+    assert order == ["model", "rewards", "source", "source"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plaudit.core.errors import MissingExtra, UnknownName
+from plaudit.core.hub import HubFiles, files_in, located
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +19,16 @@ class Entry:
     """"module:attribute", called with `arguments` and the caller's keywords"""
     summary: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    """HubFiles among them, and in mappings among them, reach the target as paths of the local cache"""
     extra: str | None = None
     """the extra whose packages it needs, as in pip install 'plaudit[extra]'"""
     hub_id: str | None = None
     revision: str | None = None
     licence: str = "Apache-2.0"
+    restrictions: str = ""
+    """in a phrase, what the licence forbids or asks; empty for licences such as Apache's and MIT's"""
+    licence_page: str | None = None
+    """where a licence with restrictions can be read"""
     size_mb: float = 0.0
     """what has to be downloaded or is embedded, in megabytes"""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -41,9 +47,16 @@ class Entry:
                 f"{self.name!r} needs the package {package!r}. Install it with: pip install 'plaudit[{self.extra}]'"
             ) from error
 
+    @property
+    def needs(self) -> tuple[HubFiles, ...]:
+        """All that it loads from the hub; nothing for what comes with the package."""
+        return files_in(self.arguments)
+
     def build(self, **keywords: Any) -> Any:
-        """The thing itself."""
-        return self.resolve()(**{**self.arguments, **keywords})
+        """The thing itself, its files downloaded if need be. Raises BadConfig if that cannot be."""
+        # Before gigabytes are downloaded: is the code that reads them there?
+        target = self.resolve()
+        return target(**{**located(self.arguments, asked_as=self.name), **keywords})
 
 
 class Registry:
@@ -60,6 +73,13 @@ class Registry:
 
     def __contains__(self, name: str) -> bool:
         return name.lower() in self._entries
+
+    def row_of(self, name: str) -> Entry | None:
+        """The row of that name or hub id, in any case; None if there is none."""
+        for entry in self:
+            if name.lower() in (entry.name.lower(), (entry.hub_id or entry.name).lower()):
+                return entry
+        return None
 
     def find(self, name: str) -> Entry:
         """The row of that name. Raises UnknownName with the nearest match."""

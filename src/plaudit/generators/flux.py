@@ -15,8 +15,10 @@ from torch import Tensor
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.conditions import PooledStates, read_each_once
+from plaudit.generators.decoding import Decoding
 from plaudit.generators.lean_decoder import make_lean
 from plaudit.generators.parts import load_parts
+from plaudit.generators.recomputing import set_checkpointing
 
 PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "transformer", "vae", "scheduler")
 ENCODERS = ("text_encoder", "text_encoder_2")
@@ -50,6 +52,7 @@ class Flux:
         for model in (self.clip, self.t5, self.transformer, self.vae):
             model.eval().requires_grad_(False)
         make_lean(self.vae.decoder)
+        self.denoiser, self.decoding, self.text_encoders = self.transformer, Decoding(), (self.clip, self.t5)
         self.guidance: float | None = _read_guidance(self.transformer, guidance)
         self.device: torch.device = next(self.transformer.parameters()).device
         self.side = _tokens_a_side(self.vae, image_size)
@@ -78,11 +81,7 @@ class Flux:
         """Recompute activations of transformer and decoder in the backward pass: less memory, about a third more
         time.
         """
-        for model in (self.transformer, self.vae):
-            if enabled:
-                model.enable_gradient_checkpointing()
-            else:
-                model.disable_gradient_checkpointing()
+        set_checkpointing(enabled, self.transformer, self.vae)
 
     def encode(self, prompts: Sequence[str]) -> PooledStates:
         """T5's states and CLIP's summary of the prompts; equal prompts are encoded once."""
@@ -101,12 +100,9 @@ class Flux:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], float32, of packed latents."""
-        config = self.vae.config
         # A token holds its channels' squares one after the other, row by row.
         squares = latents.transpose(1, 2).unflatten(2, (self.side, self.side))
-        spread = F.pixel_shuffle(squares, PATCH) / config.scaling_factor + config.shift_factor
-        decoded = self.vae.decode(spread.to(self.vae.dtype)).sample
-        return (decoded.float() / 2 + 0.5).clamp(0, 1)
+        return self.decoding.decode(self.vae, F.pixel_shuffle(squares, PATCH))
 
     def _predict(self, latents: Tensor, sigma: float, condition: PooledStates) -> Tensor:
         """The direction from image to noise (B, *noise_shape), float32."""

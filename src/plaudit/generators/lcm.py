@@ -53,6 +53,7 @@ class LatentConsistency:
         self._shell = StableDiffusion(parts)
         self.denoiser: nn.Module = self._shell.unet
         self.device, self.noise_shape = self._shell.device, self._shell.noise_shape
+        self.vae, self.decoding, self.text_encoders = parts["vae"], self._shell.decoding, self._shell.text_encoders
         self.num_steps, self.guidance, self.spacing = steps, guidance, spacing
         self._kind: str = scheduler.config.prediction_type
         self._set_schedule(scheduler)

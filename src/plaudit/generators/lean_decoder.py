@@ -74,16 +74,18 @@ class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, conv: nn.Conv2d) -> Tensor:
         ctx.shape, ctx.conv = x.shape, conv
+        # Saved, not read later: the weights may be elsewhere by then (offloading).
+        ctx.save_for_backward(conv.weight)
         return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
-        conv = ctx.conv
+        conv, (weight,) = ctx.conv, ctx.saved_tensors
         # No more than the input's shape is read as long as no gradient of the weight is asked for.
         shaped = slope.new_empty(1).expand(ctx.shape)
         found = torch.ops.aten.convolution_backward(
-            slope, shaped, conv.weight, None, conv.stride, conv.padding, conv.dilation, False, [0, 0], conv.groups,
+            slope, shaped, weight, None, conv.stride, conv.padding, conv.dilation, False, [0, 0], conv.groups,
             [True, False, False],
         )  # fmt: skip
         return found[0], None
@@ -93,26 +95,26 @@ class _NormaliseActivate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, norm: nn.GroupNorm) -> Tensor:
         x = x.contiguous()
-        normal, mean, spread = _normalise(x, norm)
-        ctx.save_for_backward(x, mean, spread)
+        normal, mean, spread = _normalise(x, norm.weight, norm.bias, norm)
+        ctx.save_for_backward(x, mean, spread, norm.weight, norm.bias)
         ctx.norm = norm
         return F.silu(normal, inplace=True)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
-        x, mean, spread = ctx.saved_tensors
-        slope = torch.ops.aten.silu_backward(slope.contiguous(), _normalise(x, ctx.norm)[0])
+        x, mean, spread, weight, bias = ctx.saved_tensors
+        slope = torch.ops.aten.silu_backward(slope.contiguous(), _normalise(x, weight, bias, ctx.norm)[0])
         found = torch.ops.aten.native_group_norm_backward(
-            slope, x, mean, spread, ctx.norm.weight, *_sizes(x), ctx.norm.num_groups, [True, False, False]
+            slope, x, mean, spread, weight, *_sizes(x), ctx.norm.num_groups, [True, False, False]
         )
         return found[0], None
 
 
-def _normalise(x: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor, Tensor]:
+def _normalise(x: Tensor, weight: Tensor, bias: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor, Tensor]:
     """The normalised tensor, and each group's mean and reciprocal spread."""
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_group_norm(
-        x, norm.weight, norm.bias, *_sizes(x), norm.num_groups, norm.eps
+        x, weight, bias, *_sizes(x), norm.num_groups, norm.eps
     )
     return found
 

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.conditions import MaskedStates, guide, read_each_once
+from plaudit.generators.decoding import Decoding
 from plaudit.generators.lean_decoder import make_lean
 from plaudit.generators.parts import load_parts
+from plaudit.generators.recomputing import set_checkpointing
 from plaudit.generators.stable_diffusion import check_settings
 
 PARTS = ("tokenizer", "text_encoder", "transformer", "vae", "scheduler")
@@ -43,6 +45,7 @@ class PixArtAlpha:
         for model in (self.text_encoder, self.transformer, self.vae):
             model.eval().requires_grad_(False)
         make_lean(self.vae.decoder)
+        self.denoiser, self.decoding, self.text_encoders = self.transformer, Decoding(), (self.text_encoder,)
         self.steps, self.guidance = steps, guidance
         self.device: torch.device = next(self.transformer.parameters()).device
         size = int(self.transformer.config.sample_size)
@@ -71,11 +74,7 @@ class PixArtAlpha:
         """Recompute activations of transformer and decoder in the backward pass: less memory, about a third more
         time.
         """
-        for model in (self.transformer, self.vae):
-            if enabled:
-                model.enable_gradient_checkpointing()
-            else:
-                model.disable_gradient_checkpointing()
+        set_checkpointing(enabled, self.transformer, self.vae)
 
     def encode(self, prompts: Sequence[str]) -> MaskedStates:
         """T5's states of the prompts in lower case, and which of them are padding; equal prompts are encoded once."""
@@ -104,8 +103,7 @@ class PixArtAlpha:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], float32, of scaled latents."""
-        decoded = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
-        return (decoded.float() / 2 + 0.5).clamp(0, 1)
+        return self.decoding.decode(self.vae, latents)
 
     def _predict(self, latents: Tensor, time: Tensor, condition: MaskedStates) -> Tensor:
         """The transformer's prediction (B, *noise_shape), float32, guided away from the empty prompt's."""

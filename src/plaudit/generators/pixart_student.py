@@ -29,35 +29,26 @@ def with_student(
     """
     kept = [name for name in PARTS if name not in STUDENT_PARTS]
     parts = load_parts(Path(folder), kept, device=device, dtype=dtype)
-    taken = _load_student(Path(student), device=device, dtype=dtype)
+    taken = _student_parts(Path(student), device=device, dtype=dtype)
     return PixArtAlpha(parts | taken, steps=steps, guidance=guidance)
 
 
-def fetch_student(
-    hub_id: str,
+def load_student(
+    folder: Path,
     *,
-    student: tuple[str, str],
+    student: Path,
     steps: int,
     guidance: float,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> PixArtAlpha:
-    """A table row's generator: text encoder and autoencoder of one hub repository, the rest of `student`'s.
-
-    `student`: hub id and revision.
-    """
-    from plaudit.generators.table import hub_folder
-
-    kept = ["model_index.json", "*/*.json", "tokenizer/*", "text_encoder/*.safetensors", "vae/*.safetensors"]
-    folder = hub_folder(hub_id, kept)
-    student_id, revision = student
-    taken = hub_folder(student_id, ["model_index.json", "*/*.json", PICKLE], revision=revision)
-    generator = with_student(folder, taken, device=device, dtype=dtype, steps=steps, guidance=guidance)
+    """A row's generator: text encoder and autoencoder of one published folder, the rest of `student`'s."""
+    generator = with_student(folder, student, device=device, dtype=dtype, steps=steps, guidance=guidance)
     generator.use_checkpointing()
     return generator
 
 
-def _load_student(folder: Path, *, device: torch.device | str | None, dtype: torch.dtype | None) -> dict[str, Any]:
+def _student_parts(folder: Path, *, device: torch.device | str | None, dtype: torch.dtype | None) -> dict[str, Any]:
     """Transformer and scheduler.
 
     PixArt-alpha-DMD's weights are published as a pickle alone. Of a pickle nothing but tensors is read, and only if

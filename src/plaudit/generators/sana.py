@@ -14,11 +14,12 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.conditions import MaskedStates, read_each_once
+from plaudit.generators.decoding import Decoding
 from plaudit.generators.parts import load_parts
+from plaudit.generators.recomputing import recomputed, set_checkpointing
 
 PARTS = ("tokenizer", "text_encoder", "transformer", "vae", "scheduler")
 MAX_TOKENS = 300
@@ -45,6 +46,7 @@ class SanaSprint:
         self.transformer, self.vae = parts["transformer"], parts["vae"]
         for model in (self.text_encoder, self.transformer, self.vae):
             model.eval().requires_grad_(False)
+        self.denoiser, self.decoding, self.text_encoders = self.transformer, Decoding(), (self.text_encoder,)
         # The instruction stands before the prompt, and padding behind it.
         self.tokenizer.padding_side = "right"
         self.instruction = _published_instruction()
@@ -74,10 +76,7 @@ class SanaSprint:
         """Recompute activations of transformer and decoder in the backward pass: less memory, about a third more
         time.
         """
-        if enabled:
-            self.transformer.enable_gradient_checkpointing()
-        else:
-            self.transformer.disable_gradient_checkpointing()
+        set_checkpointing(enabled, self.transformer)
         # diffusers offers none for this decoder.
         kind = _Recomputed if enabled else nn.Sequential
         self.vae.decoder.up_blocks = nn.ModuleList(kind(*block) for block in self.vae.decoder.up_blocks)
@@ -100,8 +99,7 @@ class SanaSprint:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], float32, of scaled latents."""
-        decoded = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
-        return (decoded.float() / 2 + 0.5).clamp(0, 1)
+        return self.decoding.decode(self.vae, latents)
 
     def _predict_clean(self, latents: Tensor, time: float, condition: MaskedStates) -> Tensor:
         """Where the direction at `time` leads, float32: image = x - s direction, on the flow's scale."""
@@ -137,7 +135,7 @@ class _Recomputed(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         for layer in self:
             learns = torch.is_grad_enabled() and input.requires_grad
-            input = checkpoint(layer, input, use_reentrant=False) if learns else layer(input)
+            input = recomputed(layer, input) if learns else layer(input)
         return input
 
 

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.conditions import PooledStates, beside, guide, read_clip, read_each_once
+from plaudit.generators.decoding import Decoding
 from plaudit.generators.lean_decoder import make_lean
 from plaudit.generators.parts import load_parts, read_index
+from plaudit.generators.recomputing import set_checkpointing
 
 PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "transformer", "vae", "scheduler")
 T5_PARTS = ("tokenizer_3", "text_encoder_3")
@@ -41,10 +43,13 @@ class StableDiffusion3:
         self.clips = [(parts[f"tokenizer{tail}"], parts[f"text_encoder{tail}"]) for tail in ("", "_2")]
         self.tokenizer_3, self.text_encoder_3 = parts.get("tokenizer_3"), parts.get("text_encoder_3")
         self.transformer, self.vae, self.scheduler = parts["transformer"], parts["vae"], parts["scheduler"]
-        for model in (*(encoder for _, encoder in self.clips), self.text_encoder_3, self.transformer, self.vae):
+        encoders = (*(encoder for _, encoder in self.clips), self.text_encoder_3)
+        for model in (*encoders, self.transformer, self.vae):
             if model is not None:
                 model.eval().requires_grad_(False)
         make_lean(self.vae.decoder)
+        self.denoiser, self.decoding = self.transformer, Decoding()
+        self.text_encoders = tuple(model for model in encoders if model is not None)
         self.steps, self.guidance = steps, guidance
         self.sigmas = None if sigmas is None else list(sigmas)
         self.device: torch.device = next(self.transformer.parameters()).device
@@ -76,11 +81,7 @@ class StableDiffusion3:
         """Recompute activations of transformer and decoder in the backward pass: less memory, about a third more
         time.
         """
-        for model in (self.transformer, self.vae):
-            if enabled:
-                model.enable_gradient_checkpointing()
-            else:
-                model.disable_gradient_checkpointing()
+        set_checkpointing(enabled, self.transformer, self.vae)
 
     def encode(self, prompts: Sequence[str]) -> PooledStates:
         """The CLIPs' states side by side, followed by T5's; the CLIPs' summaries. Equal prompts are encoded once."""
@@ -104,9 +105,7 @@ class StableDiffusion3:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], float32, of shifted and scaled latents."""
-        latents = latents / self.vae.config.scaling_factor + self.vae.config.shift_factor
-        decoded = self.vae.decode(latents.to(next(self.vae.parameters()).dtype)).sample
-        return (decoded.float() / 2 + 0.5).clamp(0, 1)
+        return self.decoding.decode(self.vae, latents)
 
     def _predict(self, latents: Tensor, time: Tensor, condition: PooledStates) -> Tensor:
         """The transformer's velocity (B, *noise_shape), float32, guided away from the empty prompt's."""

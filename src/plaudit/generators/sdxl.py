@@ -14,9 +14,11 @@ from torch import Tensor
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.conditions import PooledStates, beside, guide, read_clip, read_each_once
+from plaudit.generators.decoding import Decoding
 from plaudit.generators.lean_decoder import make_lean
 from plaudit.generators.parts import load_parts, read_index
-from plaudit.generators.sdxl_changes import Changes, fetch_changes, load_autoencoder, load_unet, one_lcm_step
+from plaudit.generators.recomputing import set_checkpointing
+from plaudit.generators.sdxl_changes import Changes, load_autoencoder, load_unet, one_lcm_step
 from plaudit.generators.stable_diffusion import check_settings
 
 PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae", "scheduler")
@@ -52,6 +54,8 @@ class StableDiffusionXL:
         for model in (*(encoder for _, encoder in self.encoders), self.unet, self.vae):
             model.eval().requires_grad_(False)
         make_lean(self.vae.decoder)
+        self.denoiser, self.decoding = self.unet, Decoding()
+        self.text_encoders = tuple(encoder for _, encoder in self.encoders)
         self.steps, self.guidance, self.lcm_time = steps, guidance, lcm_time
         self.device: torch.device = next(self.unet.parameters()).device
         size = int(self.unet.config.sample_size)
@@ -92,11 +96,7 @@ class StableDiffusionXL:
 
     def use_checkpointing(self, enabled: bool = True) -> None:
         """Recompute activations of U-Net and decoder in the backward pass: less memory, about a third more time."""
-        for model in (self.unet, self.vae):
-            if enabled:
-                model.enable_gradient_checkpointing()
-            else:
-                model.disable_gradient_checkpointing()
+        set_checkpointing(enabled, self.unet, self.vae)
 
     def encode(self, prompts: Sequence[str]) -> PooledStates:
         """Both encoders' states, side by side, and the second one's summary; equal prompts are encoded once."""
@@ -124,9 +124,7 @@ class StableDiffusionXL:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], float32, of scaled latents."""
-        latents = (latents / self.vae.config.scaling_factor).to(next(self.vae.parameters()).dtype)
-        decoded = self.vae.decode(latents).sample
-        return (decoded.float() / 2 + 0.5).clamp(0, 1)
+        return self.decoding.decode(self.vae, latents)
 
     def _predict(self, latents: Tensor, time: Tensor, condition: PooledStates) -> Tensor:
         """The U-Net's prediction (B, *noise_shape), float32, guided away from the empty prompt's."""
@@ -157,7 +155,7 @@ class StableDiffusionXL:
 
 
 def load_recipe(
-    hub_id: str,
+    folder: Path,
     *,
     steps: int,
     guidance: float,
@@ -165,14 +163,9 @@ def load_recipe(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> StableDiffusionXL:
-    """A row's generator: a hub folder and what the recipe changes about it, as `fetch_changes` reads it."""
-    from plaudit.generators.table import hub_folder
-
-    networks = [name for name in ("text_encoder", "text_encoder_2", "unet", "vae") if name not in changes]
-    weights = [f"{name}/*.fp16.safetensors" for name in networks]
-    folder = hub_folder(hub_id, ["model_index.json", "*/*.json", "*/*.txt", *weights])
+    """A row's generator: a published folder and what the recipe changes about it, as `Changes` takes it."""
     generator = StableDiffusionXL.from_pretrained(
-        folder, device=device, dtype=dtype, steps=steps, guidance=guidance, changes=fetch_changes(changes)
+        folder, device=device, dtype=dtype, steps=steps, guidance=guidance, changes=Changes(**changes)
     )
     generator.use_checkpointing()
     return generator

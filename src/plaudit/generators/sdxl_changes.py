@@ -1,6 +1,5 @@
 """What published recipes change about Stable Diffusion XL's folder: the U-Net, the autoencoder, the sampler."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,6 @@ class Changes:
     """the folder of another autoencoder"""
     lcm_time: int | None = None
     """take one step of the LCM scheduler from this time, 0 to 999, in place of the folder's scheduler"""
-
-
-def fetch_changes(row: Mapping[str, Any]) -> Changes:
-    """A table row's changes: `unet` as (hub id, file, revision), `vae` as a hub id; from the cache or downloaded."""
-    from plaudit.generators.table import hub_folder
-
-    found = dict(row)
-    if "unet" in row:
-        repository, file, revision = row["unet"]
-        found["unet"] = hub_folder(repository, [file], revision=revision) / file
-    if "vae" in row:
-        found["vae"] = hub_folder(row["vae"], ["config.json", "diffusion_pytorch_model.safetensors"])
-    return Changes(**found)
 
 
 def load_unet(

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.generators.decoding import Decoding
 from plaudit.generators.lean_decoder import make_lean
 from plaudit.generators.parts import load_parts
+from plaudit.generators.recomputing import set_checkpointing
 
 PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 
@@ -58,6 +60,7 @@ class StableDiffusion:
             model.eval().requires_grad_(False)
         if hasattr(self.vae, "decoder"):
             make_lean(self.vae.decoder)
+        self.denoiser, self.decoding, self.text_encoders = self.unet, Decoding(), (self.text_encoder,)
         self.steps, self.guidance = steps, guidance
         self.device: torch.device = next(self.unet.parameters()).device
         size = int(self.unet.config.sample_size)
@@ -86,11 +89,7 @@ class StableDiffusion:
         """Recompute activations of U-Net and decoder in the backward pass: less memory, about a third more
         time.
         """
-        for model in (self.unet, self.vae):
-            if enabled:
-                model.enable_gradient_checkpointing()
-            else:
-                model.disable_gradient_checkpointing()
+        set_checkpointing(enabled, self.unet, self.vae)
 
     def encode(self, prompts: Sequence[str]) -> TextStates:
         """The text encoder's states; equal prompts are encoded once."""
@@ -120,9 +119,7 @@ class StableDiffusion:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], float32, of scaled latents."""
-        latents = (latents / self.vae.config.scaling_factor).to(next(self.vae.parameters()).dtype)
-        decoded = self.vae.decode(latents).sample
-        return (decoded.float() / 2 + 0.5).clamp(0, 1)
+        return self.decoding.decode(self.vae, latents)
 
     def _predict(self, latents: Tensor, time: Tensor, states: Tensor) -> Tensor:
         """The U-Net's prediction (B, *noise_shape), float32, guided away from the empty prompt's."""

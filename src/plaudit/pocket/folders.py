@@ -74,6 +74,11 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _cache() -> Path:
+def user_cache() -> Path:
+    """Where what can be made again is kept for this user: PLAUDIT_CACHE, else plaudit below XDG_CACHE_HOME."""
     root = os.environ.get("PLAUDIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "plaudit"
-    return Path(root) / "pocket"
+    return Path(root)
+
+
+def _cache() -> Path:
+    return user_cache() / "pocket"

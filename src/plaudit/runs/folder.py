@@ -53,7 +53,7 @@ class RunFolder:
         """
         started = datetime.datetime.now().astimezone()
         name = f"{started:%Y-%m-%d}-{slug(str(settings['prompts'][0]))}"
-        folder = cls(_claim(path) if path else _claim_free(HOME / name), {}, ())
+        folder = cls(claim(path) if path else claim_free(HOME / name), {}, ())
         folder.manifest = {
             "format": FORMAT,
             "plaudit": __version__,
@@ -158,7 +158,7 @@ class RunFolder:
         }
 
 
-def _claim(path: Path) -> Path:
+def claim(path: Path) -> Path:
     """The folder, made now; an empty one will do."""
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def _claim(path: Path) -> Path:
     return path
 
 
-def _claim_free(path: Path) -> Path:
+def claim_free(path: Path) -> Path:
     """The folder, or the first free of -2, -3, ...; two runs that start together get two folders."""
     number = 1
     while True:

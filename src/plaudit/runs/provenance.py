@@ -10,6 +10,7 @@ import io
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from plaudit import __version__
 from plaudit.core.errors import BadConfig
+from plaudit.core.hub import WEIGHTS, HubFiles, cached_folder, commit_of
 from plaudit.core.registry import Registry
 from plaudit.runs.files import finite
 
@@ -94,20 +96,35 @@ def check_known(table: Registry, name: str) -> None:
 
 
 def source_of(table: Registry, name: str) -> dict[str, Any]:
-    """Which model or reward a name stands for: hub revision, or its weight files' sha256."""
-    if name not in table:
+    """Which model or reward a name stands for: commit, licence and the sha256 of each file of weights.
+
+    Ask after loading: only then does the cache know the commit of what has no pinned one. A recipe's further
+    repositories are under "with".
+    """
+    entry = table.row_of(name)
+    if entry is None:
         folder = Path(name)
-        weights = checksums(folder) if folder.is_dir() else {}
-        return {"name": name, "hub_id": None, "revision": None, "licence": None, "weights": weights}
-    entry = table.find(name)
-    weights = checksums(_embedded(entry.arguments)) if entry.hub_id is None else {}
-    return {
-        "name": entry.name,
-        "hub_id": entry.hub_id,
-        "revision": entry.revision,
-        "licence": entry.licence,
-        "weights": weights,
-    }
+        if folder.is_dir() or "/" not in name:
+            weights = checksums(folder) if folder.is_dir() else {}
+            return {"name": name, "hub_id": None, "revision": None, "licence": None, "weights": weights}
+        return {"name": name, "licence": None, **_of_hub(HubFiles(hub_id=name))}
+    source = {"name": entry.name, "hub_id": entry.hub_id, "revision": entry.revision, "licence": entry.licence}
+    if entry.hub_id is None:
+        return {**source, "weights": checksums(_embedded(entry.arguments))}
+    found = [_of_hub(files) for files in entry.needs]
+    own: dict[str, Any] = next((it for it in found if it["hub_id"] == entry.hub_id), {"weights": {}})
+    others = [it for it in found if it is not own]
+    return {**source, **own, **({"with": others} if others else {})}
+
+
+def _of_hub(files: HubFiles) -> dict[str, Any]:
+    """Where files of the hub come from; no sha256 where the cache does not hold them."""
+    folder = cached_folder(files)
+    if folder is None:
+        return {"hub_id": files.hub_id, "revision": files.revision, "weights": {}}
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.name.endswith(WEIGHTS))
+    weights = {name: _sha256(folder / name) for name in names if files.match(name)}
+    return {"hub_id": files.hub_id, "revision": commit_of(folder) or files.revision, "weights": weights}
 
 
 @cache
@@ -174,6 +191,10 @@ def _embedded(arguments: Mapping[str, Any]) -> Path | None:
 
 
 def _sha256(path: Path) -> str:
+    """Of the file's content; the hub's cache names large files by it, which saves reading gigabytes."""
+    stored = path.resolve()
+    if stored.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", stored.name):
+        return stored.name
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

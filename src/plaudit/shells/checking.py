@@ -25,17 +25,20 @@ def run(options: CheckOptions) -> int:
         hint = nearest(options.kind, KINDS) or f" It is one of: {', '.join(KINDS)}."
         raise WrongUsage(f"{options.kind!r} cannot be checked.{hint}")
     from plaudit.shells.drawing import device_of
+    from plaudit.shells.licences import tell_licences
 
     device = device_of(options.device)
     if options.kind == "reward":
         from plaudit.rewards.check import check_reward
-        from plaudit.rewards.table import load_reward
+        from plaudit.rewards.table import REWARDS, load_reward
 
+        tell_licences(REWARDS, [options.name])
         check_reward(load_reward(options.name, device=device), device=str(device))
     else:
         from plaudit.generators.check import check_generator
-        from plaudit.generators.table import load_generator
+        from plaudit.generators.table import GENERATORS, load_generator
 
+        tell_licences(GENERATORS, [options.name])
         check_generator(load_generator(options.name, device=device))
     print(f"{options.name} keeps the contract of a {options.kind}")
     return 0

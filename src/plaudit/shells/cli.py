@@ -30,6 +30,11 @@ COMMANDS = Registry(
             summary="what rewards, and the judge, say about pictures you have",
         ),
         Entry(
+            name="train rlcm",
+            target="plaudit.shells.train:RLCM",
+            summary="train a few-step generator on rewards by policy gradient",
+        ),
+        Entry(
             name="evaluate",
             target="plaudit.shells.evaluate:COMMAND",
             summary="score a model, with or without a method, on a suite of prompts",
@@ -43,6 +48,11 @@ COMMANDS = Registry(
             name="list",
             target="plaudit.shells.listing:COMMAND",
             summary="models, rewards, suites and presets there are",
+        ),
+        Entry(
+            name="fetch",
+            target="plaudit.shells.fetching:COMMAND",
+            summary="download a model or a reward before it is needed",
         ),
         Entry(
             name="check",

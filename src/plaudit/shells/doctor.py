@@ -110,6 +110,14 @@ def models() -> Iterator[Finding]:
             continue
         size = sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 2**20
         yield Finding(what=name, state=GOOD, says=f"{size:.1f} MB")
+    from plaudit.core.hub import cached_folder
+    from plaudit.generators.table import GENERATORS
+    from plaudit.rewards.table import REWARDS
+
+    rows = [row for table in (GENERATORS, REWARDS) for row in table if row.needs]
+    here = [row.name for row in rows if all(cached_folder(files) for files in row.needs)]
+    says = f"{len(here)} of {len(rows)} here" + (f": {', '.join(here)}" if here else "") + "; plaudit fetch NAME"
+    yield Finding(what="published models", state=GOOD, says=says)
 
 
 def room() -> Iterator[Finding]:

@@ -35,6 +35,7 @@ def set_up(options: DrawingOptions) -> Workshop:
     from plaudit.generators.table import GENERATORS, load_generator
     from plaudit.rewards.table import REWARDS, load_reward, load_rewards, read_spec
     from plaudit.runs.provenance import check_known, source_of
+    from plaudit.shells.licences import tell_licences
 
     device = device_of(options.device)
     specs = [read_spec(spec) for spec in options.reward]
@@ -44,18 +45,18 @@ def set_up(options: DrawingOptions) -> Workshop:
         raise BadConfig(f"{options.held_out!r} cannot be optimised and held out at once")
     for table, name in ((GENERATORS, options.model), *((REWARDS, name) for name, _ in specs)):
         check_known(table, name)
+    tell_licences(GENERATORS, [options.model])
+    tell_licences(REWARDS, [name for name, _ in specs] + ([options.held_out] if options.held_out else []))
+    generator = load_generator(options.model, device=device)
+    reward = load_rewards(options.reward, device=device)
+    held_out = load_reward(options.held_out, device=device) if options.held_out else None
+    # Only now is it known which commit of the hub they are.
     sources = {
         "model": source_of(GENERATORS, options.model),
         "rewards": [{"weight": weight, **source_of(REWARDS, name)} for name, weight in specs],
         "held_out": source_of(REWARDS, options.held_out) if options.held_out else None,
     }
-    return Workshop(
-        generator=load_generator(options.model, device=device),
-        reward=load_rewards(options.reward, device=device),
-        held_out=load_reward(options.held_out, device=device) if options.held_out else None,
-        options=options,
-        sources=sources,
-    )
+    return Workshop(generator=generator, reward=reward, held_out=held_out, options=options, sources=sources)
 
 
 def spell_out(options: DrawingOptions) -> DrawingOptions:

@@ -85,10 +85,13 @@ def _drawing(options: EvaluateOptions) -> "tuple[NoiseGenerator, Draw | None, di
     if options.method == "none":
         from plaudit.generators.table import GENERATORS, load_generator
         from plaudit.runs.provenance import check_known, source_of
+        from plaudit.shells.licences import tell_licences
 
         check_known(GENERATORS, options.model)
-        source = {"model": source_of(GENERATORS, options.model)}
-        return load_generator(options.model, device=device_of(options.device)), None, source
+        tell_licences(GENERATORS, [options.model])
+        generator = load_generator(options.model, device=device_of(options.device))
+        # Only now is it known which commit of the hub it is.
+        return generator, None, {"model": source_of(GENERATORS, options.model)}
     shop = set_up(options)
 
     def draw(prompts: Sequence[str], only: Sequence[int] | None) -> "Iterator[Step]":

@@ -42,6 +42,8 @@ def _of_registry(table: Registry) -> list[dict[str, Any]]:
             "name": entry.name,
             "summary": entry.summary,
             "licence": entry.licence,
+            "restrictions": entry.restrictions,
+            "licence_page": entry.licence_page,
             "hub_id": entry.hub_id,
             "revision": entry.revision,
             "size_mb": entry.size_mb,

@@ -34,10 +34,13 @@ def run(options: ScoreOptions) -> int:
     paths = [Path(name) for name in options.images]
     pictures = [read_image(path) for path in paths]
     prompts = [_prompt_for(path, options.prompt) for path in paths]
-    from plaudit.rewards.table import load_rewards
+    from plaudit.rewards.table import REWARDS, load_rewards, read_spec
+    from plaudit.shells.licences import tell_licences
 
     device = device_of(options.device)
-    reward = load_rewards(options.reward or default_reward_specs(), device=device)
+    specs = options.reward or default_reward_specs()
+    tell_licences(REWARDS, [read_spec(spec)[0] for spec in specs])
+    reward = load_rewards(specs, device=device)
     rows = [
         _scored(path, picture.to(device), prompt, reward)
         for path, picture, prompt in zip(paths, pictures, prompts, strict=True)

@@ -1,0 +1,93 @@
+"""The report of a training: one HTML file with its curves, and the fixed prompts before and after."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from plaudit.runs.curves import curve
+from plaudit.runs.files import write_whole
+from plaudit.runs.looks import SAMPLES
+from plaudit.runs.report import POLICY
+from plaudit.runs.report_style import STYLE
+from plaudit.runs.training_folder import TrainingFolder
+
+SHOWN = {
+    "reward": "reward, of each update's images",
+    "look_reward": "reward, on the fixed prompts",
+    "look_held_out": "held-out reward, on the fixed prompts",
+    "look_diversity": "diversity: distance of a prompt's pictures",
+    "kl": "divergence from the start, nats a step",
+    "gradient_norm": "gradient norm before the clip",
+}
+"""metrics with a curve of their own"""
+
+
+def write_training_report(folder: TrainingFolder) -> Path:
+    """Write report.html into the training's folder; returns its path."""
+    write_whole(folder.report, page(folder).encode())
+    return folder.report
+
+
+def page(folder: TrainingFolder) -> str:
+    """The report as HTML."""
+    lines, settings = folder.lines(), folder.manifest["settings"]
+    title = f"{settings.get('preset', 'training')} on {settings.get('model', '')}"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<title>{escape(title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<header><h1>{escape(title)}</h1>
+<p>{escape(folder.manifest["status"])}, {len([it for it in lines if it["update"] > 0])} updates,
+<code>{escape(folder.manifest["command"])}</code></p></header>
+<h2>The same prompts and noises</h2>
+<div class="cards">{_pictures(folder.path)}</div>
+<h2>Curves</h2>
+<div class="cards">{_curves(lines)}</div>
+<h2>Settings</h2>
+<table>{_rows(settings)}</table>
+</body>
+</html>
+"""
+
+
+def _pictures(path: Path) -> str:
+    """The first, the middle and the last look."""
+    files = sorted((path / SAMPLES).glob("*.png"))
+    chosen = dict.fromkeys([files[0], files[len(files) // 2], files[-1]]) if files else {}
+    return "\n".join(
+        f'<article class="card"><h3>{_when(file)}</h3>'
+        f'<img alt="{_when(file)}" style="width:100%;image-rendering:pixelated" '
+        f'src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"></article>'
+        for file in chosen
+    )
+
+
+def _when(file: Path) -> str:
+    done = int(file.stem)
+    return "before training" if done == 0 else f"after {done} updates"
+
+
+def _curves(lines: Sequence[dict[str, Any]]) -> str:
+    cards = []
+    for name, words in SHOWN.items():
+        values = [float(line[name]) for line in lines if line.get(name) is not None]
+        if len(values) > 1 and any(value != values[0] for value in values):
+            drawn = curve(values, best_step=-1, label=words)
+            ends = f"{values[0]:.4g} to {values[-1]:.4g}"
+            cards.append(f'<article class="card"><h3>{escape(words)}</h3>{drawn}<p>{ends}</p></article>')
+    return "\n".join(cards)
+
+
+def _rows(settings: dict[str, Any]) -> str:
+    return "\n".join(
+        f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in settings.items()
+    )
