@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 from pocket_toys import Closeness, Emptiness, Revealer
 
-import plaudit.claims.plan
-import plaudit.claims.reno
+import plaudit.claims.reno.plan
+import plaudit.claims.reno.report
 import plaudit.suites.run
-from plaudit.claims.cells import Bench, EncodesOnce
-from plaudit.claims.plan import Plan
+from plaudit.claims.reno.cells import Bench, EncodesOnce
+from plaudit.claims.reno.plan import Plan
 from plaudit.pocket.judge import judge
 from plaudit.rewards.mix import WeightedSum
 from plaudit.shells.cli import main
@@ -97,13 +97,19 @@ def _toy_world(monkeypatch):
     suite = pocket()
     suite = dataclasses.replace(suite, prompts=tuple(suite.prompts[i] for i in suite.spread(8)))
     rewards = {"near": (1.0, Closeness()), "empty": (0.1, Emptiness())}
-    bench = Bench(
-        generator=EncodesOnce(Revealer()), rewards=WeightedSum(rewards), suite=suite,
-        sources={"model": {"name": "toy"}},
-    )  # fmt: skip
-    monkeypatch.setattr(plaudit.claims.reno, "load_bench", lambda _: bench)
+    benches = {
+        name: Bench(
+            generator=EncodesOnce(Revealer()), rewards=WeightedSum(rewards), suite=suite,
+            sources={"model": {"name": name}},
+        )
+        for name in ("pocket-turbo", "pocket-pixart")
+    }  # fmt: skip
+    monkeypatch.setattr(plaudit.claims.reno.report, "load_bench", lambda _, model: benches[model])
     small = Plan(steps=3, seeds=(0,), main_prompts=4, side_prompts=2, chunk=2, quick=True)
-    monkeypatch.setattr(plaudit.claims.plan, "quick", lambda: small)
+    monkeypatch.setattr(plaudit.claims.reno.plan, "quick", lambda: small)
+    monkeypatch.setattr(
+        plaudit.claims.reno.plan, "second", lambda plan: dataclasses.replace(plan, ablations=False, side_prompts=4)
+    )
 
 
 @pytest.mark.usefixtures("_toy_world")
@@ -120,6 +126,11 @@ def test_a_reproduction_shows_plan_progress_and_claims_and_writes_the_page(tmp_p
     assert report["settings"]["quick"] is True
     assert report["settings"]["trials"] >= 1
     assert file.with_suffix(".md").exists()
+    second = json.loads((file.parent / "reno-pixart.json").read_text())
+    assert second["settings"]["model"] == "pocket-pixart"
+    assert (file.parent / "reno-pixart.md").exists()
+    rises = [next(c for c in r["claims"] if c["id"] == i) for r, i in ((report, "second-model"), (second, "accuracy"))]
+    assert rises[0]["measured"] == rises[1]["measured"]
     # A second call has nothing left to compute, and says the same.
     assert main(arguments) == 0
     out_again, err_again = capsys.readouterr()
@@ -133,10 +144,10 @@ def test_the_page_alone_computes_nothing(tmp_path, monkeypatch):
     assert main(arguments) == 0
     (tmp_path / "reno.md").unlink()
 
-    def never(_):
-        raise AssertionError("the page needs no model")
+    def never(_, model):
+        raise AssertionError(f"the page needs no {model}")
 
-    monkeypatch.setattr(plaudit.claims.reno, "load_bench", never)
+    monkeypatch.setattr(plaudit.claims.reno.report, "load_bench", never)
     assert main([*arguments, "--page-only"]) == 0
     assert (tmp_path / "reno.md").read_text().startswith("# ReNO")
 

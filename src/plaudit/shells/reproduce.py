@@ -1,20 +1,18 @@
 """`plaudit reproduce`: a paper's headline claims, in miniature, measured."""
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from plaudit.core.errors import PlauditError
 from plaudit.shells.flags import Command, WrongUsage, nearest
 
-if TYPE_CHECKING:
-    from plaudit.claims.experiment import Progress
-    from plaudit.claims.plan import Plan
-
-SYSTEMS = ("reno",)
+SYSTEMS = {"reno": "plaudit.shells.reproducing_reno", "rlcm": "plaudit.shells.reproducing_rlcm"}
+"""each system's module: its `run(ReproduceOptions)` measures, writes, and returns (claims, paths written)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +20,28 @@ class ReproduceOptions:
     """All that `plaudit reproduce` takes."""
 
     system: str = field(metadata={"positional": 1, "placeholder": "SYSTEM"})
-    """reno: reward-based noise optimisation"""
+    """reno: reward-based noise optimisation; rlcm: policy gradient on consistency models, against DDPO"""
     quick: bool = False
-    """a small version in about three minutes; its intervals are too wide to decide a claim"""
-    out: Path = field(default=Path("runs/reproduce-reno"), metadata={"placeholder": "DIR"})
-    """folder for everything measured; a second call with it goes on where the first stopped"""
+    """a small version in three or four minutes; its intervals are too wide to decide a claim"""
+    model: str | None = None
+    """of reno: pocket-turbo or pocket-pixart only; left out: one after the other"""
+    out: Path | None = field(default=None, metadata={"placeholder": "DIR"})
+    """folder for everything measured; a second call with it goes on where the first stopped
+    (default: runs/reproduce-SYSTEM)"""
     json: Path | None = field(default=None, metadata={"placeholder": "FILE"})
     """where the claims go, measured against their bars, with page and pictures beside it (default: in --out)"""
     page_only: bool = False
     """compute nothing: make page and pictures again from the file that is there"""
+
+    @property
+    def folder(self) -> Path:
+        """--out or its default."""
+        return self.out or Path("runs") / f"reproduce-{self.system}"
+
+    @property
+    def file(self) -> Path:
+        """--json or its default."""
+        return self.json or self.folder / f"{self.system}.json"
 
 
 def run(options: ReproduceOptions) -> int:
@@ -38,58 +49,18 @@ def run(options: ReproduceOptions) -> int:
     if options.system not in SYSTEMS:
         hint = nearest(options.system, SYSTEMS) or f" Known: {', '.join(SYSTEMS)}."
         raise WrongUsage(f"no system named {options.system!r} can be reproduced.{hint}")
-    from plaudit.claims.reno import publish, read_report
-
-    file, cells = options.json or options.out / f"{options.system}.json", options.out / "cells"
-    report = read_report(file) if options.page_only else _measure(options, cells)
-    written = publish(report, file, cells)
-    print(as_table(report["claims"]))
+    claims, written = importlib.import_module(SYSTEMS[options.system]).run(options)
+    print(as_table(claims))
     print("\nwritten: " + ", ".join(str(path) for path in written))
     return 0
 
 
-def _measure(options: ReproduceOptions, folder: Path) -> dict[str, Any]:
-    """The report, after computing every cell that the folder lacks."""
-    from plaudit.claims.cells import CellStore
-    from plaudit.claims.experiment import run as compute
-    from plaudit.claims.experiment import seconds_ahead, settled
-    from plaudit.claims.plan import full, quick
-    from plaudit.claims.reno import load_bench, report_of
-    from plaudit.core.devices import best_device
-
-    bench = load_bench(best_device())
-    store = CellStore(folder, bench)
-    plan = quick() if options.quick else full()
-    _say("timing both methods, to give best-of-n as long as ReNO takes ...")
-    plan = settled(plan, bench, store)
-    _say(_plan_in_words(plan, seconds_ahead(plan, bench, store)))
-    with _bar() as advance:
-        try:
-            for progress in compute(plan, bench, store):
-                advance(progress)
-        except KeyboardInterrupt as error:
-            raise PlauditError(
-                f"stopped by Ctrl-C; finished cells are kept in {str(folder)!r}, and the same command goes on"
-            ) from error
-    return report_of(plan, bench, store)
-
-
-def _plan_in_words(plan: "Plan", seconds: float | None) -> str:
-    seeds = f"{len(plan.seeds)} seed{'s' if len(plan.seeds) > 1 else ''}"
-    lines = [
-        f"plan, with {seeds}:",
-        f"  ReNO in {plan.steps} steps and the best of {plan.trials} noises (as long), {plan.main_prompts} prompts",
-        f"  one reward left out, four times, {plan.side_prompts} prompts",
-        f"  one reward only, four times; no penalty; ten times the step: {plan.side_prompts} prompts",
-    ]
-    if seconds is not None:
-        lines.append(f"  about {seconds / 60:.0f} minutes; stop when you like, the same command goes on")
-    return "\n".join(lines)
-
-
 @contextmanager
-def _bar() -> "Iterator[Callable[[Progress], None]]":
-    """A bar on stderr; where stderr is no terminal, a line per finished cell."""
+def measuring(folder: Path) -> Iterator[Callable[[float, str, str], None]]:
+    """A bar on stderr, advanced by (share of all work, what was measured, what is left); else a line each.
+
+    Ctrl-C says what is kept in the folder.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
@@ -99,15 +70,17 @@ def _bar() -> "Iterator[Callable[[Progress], None]]":
     with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("measuring", total=1.0, left="")
 
-        def advance(progress: "Progress") -> None:
-            minutes = (progress.seconds_left or 0.0) / 60
-            left = f"{progress.done}/{progress.total} cells, {minutes:.1f} min left"
-            name = f"{progress.cell.variant.name}, seed {progress.cell.seed}"
-            bar.update(task, completed=progress.share, description=name, left=left)
+        def advance(share: float, name: str, left: str) -> None:
+            bar.update(task, completed=share, description=name, left=left)
             if not console.is_terminal:
-                _say(f"{name}: {left}")
+                say(f"{name}: {left}")
 
-        yield advance
+        try:
+            yield advance
+        except KeyboardInterrupt as error:
+            raise PlauditError(
+                f"stopped by Ctrl-C; what is finished is kept in {str(folder)!r}, and the same command goes on"
+            ) from error
 
 
 def as_table(claims: Sequence[Mapping[str, Any]]) -> str:
@@ -124,7 +97,8 @@ def as_table(claims: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -136,7 +110,8 @@ COMMAND = Command(
     ),
     examples="""
 plaudit reproduce reno --quick                          a look, in three minutes
-plaudit reproduce reno --json results/reno.json         the full measurement, under an hour on two cores
+plaudit reproduce reno --json results/reno.json         the full measurement, under two hours on two cores
+plaudit reproduce rlcm --json results/rlcm.json         trains: some hours on two cores
 plaudit reproduce reno --page-only                      the page again, from what was measured
 """,
     options=ReproduceOptions,

@@ -1,17 +1,13 @@
-"""ReNO's claims (Eyring et al. 2024), each measured on the pocket world against its bar.
+"""ReNO's claims (Eyring et al. 2024), each measured on the pocket world against its bar."""
 
-A claim with a bar above zero is met if the measured value reaches the bar; a claim that one thing is better than
-another is met only if the whole 95 % interval of the difference lies above zero. A bar is never lowered because
-it was missed.
-"""
-
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from plaudit.claims.findings import Array, Found, scores_of
-from plaudit.claims.plan import (
+from plaudit.claims.claim import Claim, exceeds_zero, not_measured, reaches, shown
+from plaudit.claims.reno.findings import Array, Found, scores_of
+from plaudit.claims.reno.plan import (
     best_of,
     equal_forwards_step,
     equal_time_step,
@@ -21,50 +17,24 @@ from plaudit.claims.plan import (
     reno,
     side_prompts,
 )
-from plaudit.suites.statistics import Estimate, paired_difference, win_share
+from plaudit.suites.statistics import paired_difference, win_share
 
 ACCURACY_BAR, LEFT_OUT_BAR = 0.13, 0.80
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """One claim and what became of it."""
-
-    id: str
-    claim: str
-    paper: str
-    """what was published"""
-    measured: float | None
-    interval: tuple[float, float] | None
-    """95 %"""
-    bar: float | None
-    met: bool | None
-    """None: not measured, or there is no bar"""
-    note: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """The claim as JSON types."""
-        row = asdict(self)
-        return {**row, "interval": None if self.interval is None else list(self.interval)}
-
-
 def claims(found: Found) -> list[Claim]:
-    """All of them."""
-    return [
-        _accuracy_rises(found),
-        *_beats_best_of_n(found),
-        *_improves_what_was_left_out(found),
-        _all_rewards_beat_one(found),
-        *_shown_without_bar(found),
-        _second_model(),
-    ]
+    """All that the plan decides; the second model's is that model's own report's."""
+    found_of_model = [_accuracy_rises(found), *_beats_best_of_n(found), *_improves_what_was_left_out(found)]
+    if not found.plan.ablations:
+        return found_of_model
+    return [*found_of_model, _all_rewards_beat_one(found), *_shown_without_bar(found)]
 
 
 def _accuracy_rises(found: Found) -> Claim:
     prompts = main_prompts(found.plan, found.bench.suite)
     first, last = _first_and_last(found, prompts)
     rise = paired_difference(last, first, strata=found.tasks(prompts))
-    return _reaches(
+    return reaches(
         rise,
         bar=ACCURACY_BAR,
         id="accuracy",
@@ -80,7 +50,7 @@ def _beats_best_of_n(found: Found) -> list[Claim]:
     at_time = found.right(luck, prompts, equal_time_step(plan))
     at_forwards = found.right(luck, prompts, equal_forwards_step(plan))
     times = f"{found.seconds['reno']:.2f} s an image for ReNO, {found.seconds[luck.name]:.2f} s for best-of-n"
-    by_time = _exceeds_zero(
+    by_time = exceeds_zero(
         paired_difference(last, at_time, strata=tasks),
         id="equal-time",
         claim=f"more accurate than the best of {plan.trials} noises, which take as long",
@@ -89,7 +59,7 @@ def _beats_best_of_n(found: Found) -> list[Claim]:
     )
     gain, of_luck = _mean_of_tasks(last - first, tasks), _mean_of_tasks(at_forwards - first, tasks)
     part = f"best-of-n gets {of_luck / gain:.0%} of ReNO's gain" if gain > 0 else "ReNO gained nothing"
-    by_forwards = _exceeds_zero(
+    by_forwards = exceeds_zero(
         paired_difference(last, at_forwards, strata=tasks),
         id="equal-forwards",
         claim=f"more accurate than the best of {plan.steps} noises, as many images drawn",
@@ -107,7 +77,7 @@ def _improves_what_was_left_out(found: Found) -> list[Claim]:
         before, after = scores_of(found, variant, side, name)
         wins.append((after > before).astype(np.float64))
         rows.append(
-            _reaches(
+            reaches(
                 win_share(after, before),
                 bar=LEFT_OUT_BAR,
                 id=f"left-out-{name}",
@@ -119,7 +89,7 @@ def _improves_what_was_left_out(found: Found) -> list[Claim]:
     mean = paired_difference(every, np.zeros_like(every))
     return [
         *rows,
-        _reaches(
+        reaches(
             mean,
             bar=LEFT_OUT_BAR,
             id="left-out-mean",
@@ -137,7 +107,7 @@ def _all_rewards_beat_one(found: Found) -> Claim:
         for variant in hacking(found.plan, found.bench).values()
         if len(variant.rewards) == 1
     ]
-    return _exceeds_zero(
+    return exceeds_zero(
         paired_difference(together, np.mean(alone, axis=0), strata=found.tasks(side)),
         id="all-rewards",
         claim="more accurate under all rewards together than under one of them, on average",
@@ -157,13 +127,13 @@ def _shown_without_bar(found: Found) -> list[Claim]:
     _, together = _first_and_last(found, side)
     overshoot = paired_difference(found.right(big, side, big.checkpoints[-1]), together, strata=found.tasks(side))
     return [
-        _shown(
+        shown(
             deviation,
             id="no-penalty",
             claim="without the penalty, how much further the noise's norm leaves a Gaussian's (in the penalty's units)",
             paper="the penalty keeps the noise near the Gaussian shell",
         ),
-        _shown(
+        shown(
             overshoot,
             id="big-step",
             claim="with ten times the step, how the accuracy changes",
@@ -172,17 +142,18 @@ def _shown_without_bar(found: Found) -> list[Claim]:
     ]
 
 
-def _second_model() -> Claim:
-    return Claim(
-        id="second-model",
-        claim="holds for pocket-pixart, a one-step model of another architecture",
-        paper="holds for four different one-step models",
-        measured=None,
-        interval=None,
-        bar=ACCURACY_BAR,
-        met=None,
-        note="not measured: pocket-pixart is not built yet",
-    )
+def second_model(name: str, claims_of_second: Sequence[Mapping[str, Any]] | None) -> Claim:
+    """Whether accuracy rises as much for the model `name`, by its own report's claims; None: there is none."""
+    words = {
+        "id": "second-model",
+        "claim": f"accuracy rises by at least {ACCURACY_BAR} for {name} too, a one-step model of another architecture",
+        "paper": "holds for four different one-step models",
+    }
+    if claims_of_second is None:
+        return not_measured(bar=ACCURACY_BAR, note=f"not measured: plaudit reproduce reno --model {name}", **words)
+    own = next(claim for claim in claims_of_second if claim["id"] == "accuracy")
+    interval = tuple(own["interval"])
+    return Claim(measured=own["measured"], interval=interval, bar=own["bar"], met=own["met"], note=own["note"], **words)
 
 
 def _first_and_last(found: Found, prompts: tuple[int, ...]) -> tuple[Array, Array]:
@@ -194,21 +165,3 @@ def _first_and_last(found: Found, prompts: tuple[int, ...]) -> tuple[Array, Arra
 def _mean_of_tasks(values: Array, tasks: list[str]) -> float:
     labels = np.array(tasks)
     return float(np.mean([values[labels == task].mean() for task in set(tasks)]))
-
-
-def _reaches(estimate: Estimate, *, bar: float, **words: Any) -> Claim:
-    undecided = estimate.low < bar <= estimate.high
-    note = "the interval includes the bar" if undecided else ""
-    return Claim(**_numbers(estimate), bar=bar, met=estimate.value >= bar, **{"note": note, **words})
-
-
-def _exceeds_zero(estimate: Estimate, **words: Any) -> Claim:
-    return Claim(**_numbers(estimate), bar=0.0, met=estimate.low > 0, **words)
-
-
-def _shown(estimate: Estimate, **words: Any) -> Claim:
-    return Claim(**_numbers(estimate), bar=None, met=None, **words, note="shown, without a bar")
-
-
-def _numbers(estimate: Estimate) -> dict[str, Any]:
-    return {"measured": estimate.value, "interval": (estimate.low, estimate.high)}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plaudit.claims.cells import Bench, Cell, CellResult, Outcome, Variant
-from plaudit.claims.plan import (
+from plaudit.claims.reno.cells import Bench, Cell, CellResult, Outcome, Variant
+from plaudit.claims.reno.plan import (
     Plan,
     best_of,
     equal_time_step,
@@ -84,7 +84,7 @@ def tables(found: Found) -> dict[str, Any]:
         "time": time_table(found),
         "curves": curves(found),
         "left_out": left_out_table(found),
-        "hacking": hacking_table(found),
+        "hacking": hacking_table(found) if found.plan.ablations else [],
     }
 
 

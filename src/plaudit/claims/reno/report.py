@@ -5,13 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plaudit.claims.cells import Bench, Cell, CellResult, CellStore, EncodesOnce, read_json
-from plaudit.claims.experiment import finished, timing_of
-from plaudit.claims.findings import found_in, tables
-from plaudit.claims.page import page
-from plaudit.claims.plan import Plan, all_cells, cells, hacking, main_prompts, reno
-from plaudit.claims.plots import before_after_grid, curve_plot, hacking_grid, hacking_plot
-from plaudit.claims.verdicts import claims
+from plaudit.claims.reno.cells import Bench, Cell, CellResult, CellStore, EncodesOnce, read_json
+from plaudit.claims.reno.experiment import finished, timing_of
+from plaudit.claims.reno.findings import found_in, tables
+from plaudit.claims.reno.page import page
+from plaudit.claims.reno.plan import Plan, all_cells, cells, hacking, main_prompts, reno
+from plaudit.claims.reno.plots import before_after_grid, curve_plot, hacking_grid, hacking_plot
+from plaudit.claims.reno.verdicts import claims, second_model
 from plaudit.core.errors import BadConfig
 from plaudit.generators.table import GENERATORS, load_generator
 from plaudit.presets.reno import reward_specs
@@ -23,20 +23,21 @@ from plaudit.suites.run import pocket
 if TYPE_CHECKING:
     import torch
 
-MODEL = "pocket-turbo"
+MODEL, SECOND_MODEL = "pocket-turbo", "pocket-pixart"
+"""the second shows that the method does not hang on one architecture"""
 SHOWN = 8
 """prompts in the grid of what hacking looks like"""
 
 
-def load_bench(device: "torch.device | str | None" = None) -> Bench:
-    """pocket-turbo, the four rewards with their published weights, and PocketEval. Raises BadConfig."""
+def load_bench(device: "torch.device | str | None" = None, *, model: str = MODEL) -> Bench:
+    """The model, the four rewards with their published weights, and PocketEval. Raises BadConfig."""
     specs = reward_specs()
     return Bench(
-        generator=EncodesOnce(load_generator(MODEL, device=device)),
+        generator=EncodesOnce(load_generator(model, device=device)),
         rewards=load_rewards(specs, device=device),
         suite=pocket(),
         sources={
-            "model": source_of(GENERATORS, MODEL),
+            "model": source_of(GENERATORS, model),
             "rewards": [source_of(REWARDS, read_spec(spec)[0]) for spec in specs],
         },
     )
@@ -79,12 +80,15 @@ def grids(plan: Plan, bench: Bench, store: CellStore, results: Mapping[Cell, Cel
     main = next(cells(reno(plan, bench), plan, main_prompts(plan, bench.suite)))
     verdicts = {name: _verdicts(results[cell]) for name, cell in {**first, "main": main}.items() if cell in results}
     texts = bench.suite.texts()
+    before_after = {
+        "sheet": store.sheet(main).name,
+        "captions": [texts[prompt] for prompt in main.prompts],
+        "verdicts": verdicts["main"],
+    }
+    if not plan.ablations:
+        return {"before_after": before_after}
     return {
-        "before_after": {
-            "sheet": store.sheet(main).name,
-            "captions": [texts[prompt] for prompt in main.prompts],
-            "verdicts": verdicts["main"],
-        },
+        "before_after": before_after,
         "hacking_grid": {
             "sheets": {name: store.sheet(cell).name for name, cell in first.items() if cell in results},
             "captions": [texts[prompt] for prompt in first["reno"].prompts[:SHOWN]],
@@ -100,10 +104,11 @@ def publish(report: dict[str, Any], file: Path, sheets: Path) -> list[Path]:
     """
     drawn: dict[str, tuple[str, Callable[[], bytes]]] = {
         "curve": ("curve.svg", lambda: curve_plot(report)),
-        "hacking": ("hacking.svg", lambda: hacking_plot(report)),
         "before_after": ("before-after.png", lambda: _before_after(report, sheets)),
-        "hacking_grid": ("hacking-grid.png", lambda: _hacking_grid(report, sheets)),
     }
+    if report["tables"]["hacking"]:
+        drawn["hacking"] = ("hacking.svg", lambda: hacking_plot(report))
+        drawn["hacking_grid"] = ("hacking-grid.png", lambda: _hacking_grid(report, sheets))
     written: list[Path] = []
     pictures: dict[str, str] = {}
     for name, (ending, draw) in drawn.items():
@@ -118,6 +123,18 @@ def publish(report: dict[str, Any], file: Path, sheets: Path) -> list[Path]:
     words = file.with_suffix(".md")
     write_whole(words, page(report).encode())
     return [file, words, *written]
+
+
+def file_of_second(file: Path) -> Path:
+    """Where the second model's report lies, beside the first's."""
+    return file.with_name(f"{file.stem}-{SECOND_MODEL.removeprefix('pocket-')}{file.suffix}")
+
+
+def with_second_model(report: Mapping[str, Any], second: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The first model's report with what the second's says, None if that is not there."""
+    own = [claim for claim in report["claims"] if claim["id"] != "second-model"]
+    said = second_model(SECOND_MODEL, None if second is None else second["claims"])
+    return {**report, "claims": [*own, said.to_json()]}
 
 
 def read_report(file: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ with ReNO's own cells there as their reference. Every chunk of prompts is spread
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from plaudit.claims.cells import Bench, Cell, Variant
+from plaudit.claims.reno.cells import Bench, Cell, Variant
 from plaudit.core.errors import BadConfig
 from plaudit.suites.run import Suite
 
@@ -31,6 +31,8 @@ class Plan:
     """prompts of a cell, drawn as one batch"""
     trials: int | None = None
     """noises that best-of-n tries in the time ReNO takes; None: to be measured"""
+    ablations: bool = True
+    """one reward only, no penalty, ten times the step"""
     quick: bool = False
 
     def __post_init__(self) -> None:
@@ -48,6 +50,13 @@ def full() -> Plan:
 def quick() -> Plan:
     """A look in three minutes: one seed, few prompts, fewer steps; its intervals decide nothing."""
     return Plan(steps=30, seeds=(0,), main_prompts=16, side_prompts=8, chunk=8, quick=True)
+
+
+def second(plan: Plan) -> Plan:
+    """For another model: the claims that are about the model, on fewer prompts."""
+    if plan.quick:
+        return replace(plan, main_prompts=8, side_prompts=8, ablations=False)
+    return replace(plan, main_prompts=96, side_prompts=32, ablations=False)
 
 
 def main_prompts(plan: Plan, suite: Suite) -> tuple[int, ...]:
@@ -102,7 +111,9 @@ def left_out(plan: Plan, bench: Bench) -> dict[str, Variant]:
 
 
 def hacking(plan: Plan, bench: Bench) -> dict[str, Variant]:
-    """By name: ReNO with one reward only, without the penalty, and with ten times the step."""
+    """By name: ReNO with one reward only, without the penalty, and with ten times the step; if the plan has them."""
+    if not plan.ablations:
+        return {}
     usual = reno(plan, bench)
     variants = [replace(usual, name=f"only-{name}", rewards=(name,)) for name in bench.rewards.parts]
     variants.append(replace(usual, name="no-penalty", prior_weight=0.0))

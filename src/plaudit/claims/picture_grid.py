@@ -1,0 +1,71 @@
+"""Small pictures in rows under captions, framed by a judge's word: one PNG."""
+
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+ENLARGED = 3
+"""screen pixels per pixel of a picture"""
+FRAME, GAP, MARGIN, CAPTION = 4, 8, 104, 44
+"""of the grids, in screen pixels"""
+RIGHT, WRONG, UNJUDGED = "#2e8b57", "#c0392b", "#bbbbbb"
+"""a frame's colour, by the judge's word"""
+
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One picture of a grid."""
+
+    image: Pixels
+    """(H, W, 3), enlarged"""
+    right: bool | None
+    """the judge's word, None if it was not asked"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a grid."""
+
+    name: str
+    tiles: Sequence[Tile]
+    captions: Sequence[str] = field(default=())
+    """above the pictures; empty: none"""
+
+
+def enlarged(pixels: Pixels) -> Pixels:
+    """The picture (H, W, 3), every pixel a square of several."""
+    return pixels.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
+
+
+def draw_grid(rows: Sequence[Row], columns: int) -> bytes:
+    """PNG: the rows on one canvas, pasted as they are, so that nothing is smoothed."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = rows[0].tiles[0].image.shape[:2]
+    captions = sum(CAPTION for row in rows if row.captions)
+    step_x, step_y = width + 2 * FRAME + GAP, height + 2 * FRAME + GAP
+    canvas = Image.new("RGB", (MARGIN + columns * step_x, GAP + captions + len(rows) * step_y), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default()
+    top = GAP
+    for row in rows:
+        top += CAPTION if row.captions else 0
+        draw.text((8, top + height // 2), row.name, fill="black", font=font)
+        for column, tile in enumerate(row.tiles):
+            left = MARGIN + column * step_x
+            frame = (left, top, left + width + 2 * FRAME - 1, top + height + 2 * FRAME - 1)
+            draw.rectangle(frame, fill={True: RIGHT, False: WRONG, None: UNJUDGED}[tile.right])
+            pixels = (tile.image * 255).round().astype(np.uint8)
+            canvas.paste(Image.fromarray(pixels), (left + FRAME, top + FRAME))
+            if row.captions:
+                words = "\n".join(textwrap.wrap(row.captions[column], 30))
+                draw.multiline_text((left + FRAME, top - CAPTION + 2), words, fill="black", font=font)
+        top += step_y
+    buffer = io.BytesIO()
+    canvas.save(buffer, "PNG")
+    return buffer.getvalue()

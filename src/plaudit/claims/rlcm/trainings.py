@@ -1,0 +1,228 @@
+"""One training of the experiment in its folder: trained, looked at, resumed; finished, it is a result.
+
+The result's folder is named after all that decides it, weights included, so that none is mistaken for another. Looks
+draw the task's prompts with noises that never change and keep every image's scores; training stands still meanwhile,
+and its clock too.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plaudit.claims.rlcm.plan import CONSISTENCY, Plan, Training
+from plaudit.core.random_streams import noise_for
+from plaudit.generators.generator import StepPolicy
+from plaudit.generators.policies import policy_of
+from plaudit.generators.step_policy import own_draws, rollout
+from plaudit.generators.table import load_generator
+from plaudit.generators.trained_part import add_lora, without_lora
+from plaudit.methods.rlcm import Rlcm
+from plaudit.presets.rlcm import TASKS, Task
+from plaudit.rewards.reward import Reward
+from plaudit.rewards.table import load_reward, load_rewards
+from plaudit.runs.files import write_json, write_whole
+from plaudit.runs.looks import sheet
+from plaudit.runs.provenance import png_bytes
+from plaudit.runs.records import opinions
+from plaudit.runs.training import Keeping, train_in
+from plaudit.suites.run import pocket
+
+BATCH = 64
+"""images drawn at once at a look"""
+SHOWN = 8
+"""of them kept as pictures"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all trainings share."""
+
+    plan: Plan
+    sources: Mapping[str, Any]
+    """names, revisions and checksums of the models and the rewards"""
+    device: torch.device
+    load_model: Callable[..., Any] = load_generator
+    load_one: Callable[..., Reward] = load_reward
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """An update of some training is done."""
+
+    training: Training
+    update: int
+    reward: float
+
+
+class Store:
+    """The trainings' folders."""
+
+    def __init__(self, folder: Path, bench: Bench) -> None:
+        self.folder, self.bench = folder, bench
+
+    def place(self, training: Training) -> Path:
+        """Where the training lies, or will."""
+        content = {name: value for name, value in asdict(training).items() if name != "name"}
+        looks = [self.bench.plan.look_prompts, self.bench.plan.general_prompts]
+        text = json.dumps([content, looks, self.bench.sources, asdict(task_of(training))], sort_keys=True, default=str)
+        return self.folder / f"{training.name}-s{training.seed}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    def read(self, training: Training) -> dict[str, Any] | None:
+        """The finished training's result, None if it is not finished."""
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            found: dict[str, Any] = json.loads((self.place(training) / "result.json").read_text(encoding="utf-8"))
+            return found
+        return None
+
+
+def task_of(training: Training) -> Task:
+    """The preset of the training's task, with what the plan says over it."""
+    task = TASKS[f"pocket-{training.task}"]()
+    config = replace(
+        task.config, updates=training.updates, seed=training.seed, kl_weight=training.kl_weight,
+        prompts_per_update=training.prompts_per_update, images_per_prompt=4,
+    )  # fmt: skip
+    return replace(task, config=config)
+
+
+def run(training: Training, store: Store) -> Iterator[Progress]:
+    """Train to the end from where it stands, and leave result.json. Nothing happens if another process is at it."""
+    place = store.place(training)
+    place.mkdir(parents=True, exist_ok=True)
+    with _alone(place) as alone:
+        if not alone or store.read(training) is not None:
+            return
+        task, bench = task_of(training), store.bench
+        policy = _policy(training, task, bench, steps=training.steps)
+        trainer = Rlcm(
+            policy, load_rewards(task.rewards, device=bench.device), task.prompts, task.config,
+            reference=lambda: without_lora(policy.denoiser),
+        )  # fmt: skip
+        watch = _Watch(training, task, bench, place)
+        keeping = Keeping(save_every=4, keep=1, look_every=training.look_every)
+        for update in train_in(place, trainer, keeping, look=lambda done: watch.look(policy, done)):
+            yield Progress(training=training, update=trainer.done, reward=update.reward)
+        write_json(place / "result.json", _result(training, task, watch, policy))
+
+
+def _policy(training: Training, task: Task, bench: Bench, *, steps: int) -> StepPolicy:
+    """The model with an untrained LoRA."""
+    policy = policy_of(bench.load_model(training.model, device=bench.device, steps=steps))
+    add_lora(policy.denoiser, rank=task.rank, alpha=task.alpha, seed=training.seed)
+    return policy
+
+
+def _result(training: Training, task: Task, watch: "_Watch", tuned: StepPolicy) -> dict[str, Any]:
+    """All that the findings need, as JSON types."""
+    steps: dict[str, Any] = {str(training.steps): watch.looks()[str(training.updates)]}
+    for number in training.other_steps:
+        other = _policy(training, task, watch.bench, steps=number)
+        untuned = watch.measure(other, general=False)
+        other.denoiser.load_state_dict(tuned.denoiser.state_dict())
+        steps[str(number)] = {**watch.measure(other, general=True), "untuned": untuned["rewards"]}
+    lines = [json.loads(line) for line in (watch.place / "metrics.jsonl").read_text().splitlines()]
+    updates = [line for line in lines if line["update"] > 0]
+    return {
+        "training": asdict(training),
+        "rewards": {"trained": task.rewards[0].partition(":")[0], "held_out": task.held_out},
+        "curve": {
+            name: [line[name] for line in updates] for name in ("queries", "reward", "seconds", "kl", "gradient_norm")
+        },
+        "looks": watch.looks(),
+        "steps": steps,
+    }
+
+
+class _Watch:
+    """Draws the task's prompts, and some of PocketEval's, with fixed noises, and keeps every image's scores."""
+
+    def __init__(self, training: Training, task: Task, bench: Bench, place: Path) -> None:
+        self.training, self.place, self.bench = training, place, bench
+        stride = max(1, len(task.prompts) // bench.plan.look_prompts)
+        self._prompts = task.prompts[::stride][: bench.plan.look_prompts]
+        names = [task.rewards[0].partition(":")[0], *([task.held_out] if task.held_out else [])]
+        self._rewards = {name: bench.load_one(name, device=bench.device) for name in names}
+        self._suite = pocket()
+        self._general = self._suite.spread(bench.plan.general_prompts)
+
+    def look(self, policy: StepPolicy, done: int) -> dict[str, float]:
+        """Measure, keep, and return the means for the log."""
+        found = self.measure(policy, general=done in (0, self.training.updates), file=f"{done:06d}.png")
+        write_json(self.place / "looks" / f"{done:06d}.json", found)
+        return {name: sum(values) / len(values) for name, values in found["rewards"].items()}
+
+    def measure(self, policy: StepPolicy, *, general: bool, file: str | None = None) -> dict[str, Any]:
+        """Scores of every image: under each reward, and by the judge where it knows the prompt."""
+        started = time.monotonic()
+        images = self._drawn(policy, self._prompts)
+        seconds = (time.monotonic() - started) / len(images)
+        with torch.no_grad():
+            rewards = {name: reward(images, self._prompts).tolist() for name, reward in self._rewards.items()}
+        if file is not None:
+            shown = images[:SHOWN].cpu()
+            write_whole(self.place / "looks" / file, png_bytes(sheet(shown, len(shown))))
+        found: dict[str, Any] = {"rewards": rewards, "right": _right(self._prompts, images), "draw_seconds": seconds}
+        if general:
+            chosen = [self._suite.prompts[place] for place in self._general]
+            drawn = self._drawn(policy, [prompt.text for prompt in chosen])
+            found["general"] = [verdict.right for verdict in self._suite.judge(drawn.cpu(), chosen)]
+        return found
+
+    def looks(self) -> dict[str, Any]:
+        """What was found, by the number of updates."""
+        files = sorted((self.place / "looks").glob("*.json"))
+        return {str(int(file.stem)): json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+    def _drawn(self, policy: StepPolicy, prompts: Sequence[str]) -> Tensor:
+        keys: list[tuple[int | str, ...]] = [(self.training.seed, "look", place) for place in range(len(prompts))]
+        images = []
+        for start in range(0, len(prompts), BATCH):
+            part = keys[start : start + BATCH]
+            with torch.no_grad():
+                condition = policy.encode(prompts[start : start + BATCH])
+                noise = noise_for(part, policy.noise_shape).to(policy.device)
+                taken = rollout(policy, noise, condition, own_draws(part, policy.noise_shape))
+                images.append(policy.decode(taken.states[:, -1]))
+        return torch.cat(images)
+
+
+def _right(prompts: Sequence[str], images: Tensor) -> list[bool] | None:
+    """The judge's word on each image; None if it does not know the prompts."""
+    found = []
+    for prompt, image in zip(prompts, images.cpu(), strict=True):
+        said = opinions(prompt, image[None])
+        if said is None:
+            return None
+        found.append(said[0].right)
+    return found
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[bool]:
+    """Whether no other process holds this folder; if so, it is held until the end. A dead process holds nothing."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks: run it once at a time there.
+        yield True
+        return
+    with (place / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def steps_of(training: Training) -> str:
+    """How the training's policy draws, in words."""
+    kind = "consistency" if training.model == CONSISTENCY else "DDIM"
+    return f"{training.steps} {kind} steps"
