@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import LatentConsistencyModelPipeline, PixArtAlphaPipeline, StableDiffusionPipeline
 from transformers import CLIPModel, CLIPTextModel, CLIPVisionModel
 
 from plaudit.core.errors import BadConfig
 from plaudit.core.random_streams import noise_for
+from plaudit.generators.lcm import LatentConsistency
+from plaudit.generators.pixart import PixArtAlpha
 from plaudit.generators.stable_diffusion import StableDiffusion
-from plaudit.pocket.build import base, clip, image_reward, vae
+from plaudit.pocket.build import base, clip, image_reward, lcm, pixart, vae
 from plaudit.pocket.build.install import install
 from plaudit.pocket.build.text import new_tokenizer, text_config
 from plaudit.pocket.folders import pocket_folder
@@ -31,6 +33,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vae.new_vae().save_pretrained(folder / "vae")
         base.new_unet().save_pretrained(folder / "base_unet")
         base.new_unet().save_pretrained(folder / "turbo_unet")
+        lcm.with_guidance(base.new_unet()).save_pretrained(folder / "lcm_unet")
+        t5_tokenizer = pixart.new_t5_tokenizer()
+        pixart.new_t5(t5_tokenizer).save_pretrained(folder / "t5")
+        t5_tokenizer.save_pretrained(folder / "t5_tokenizer")
+        pixart.new_transformer().save_pretrained(folder / "pixart_transformer")
         model = clip.new_clip(tokenizer, encoder, CLIPVisionModel(clip.vision_config()))
         model.save_pretrained(folder / "clip")
         words = image_reward.new_bert_tokenizer()
@@ -61,6 +68,42 @@ def test_diffusers_own_pipeline_draws_the_same_picture(built: Path, tmp_path: Pa
         "a red ring", latents=noise, num_inference_steps=steps, guidance_scale=guidance, output_type="pt"
     ).images
     assert torch.allclose(image, theirs, atol=1e-4)
+
+
+def test_diffusers_own_consistency_pipeline_draws_the_same_picture(built: Path, tmp_path: Path) -> None:
+    root = tmp_path / "weights"
+    install("pocket-base", built, root=root)
+    install("pocket-lcm", built, root=root)
+    folder = pocket_folder("pocket-lcm", root=root)
+    ours = LatentConsistency.from_pretrained(folder, steps=1, guidance=3.0)
+    noise = noise_for([(0, 0, 0)], ours.noise_shape)
+    with torch.no_grad():
+        image = ours.sample(noise, ours.encode(["a red ring"]))
+    pipeline = LatentConsistencyModelPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline("a red ring", latents=noise, num_inference_steps=1, guidance_scale=3.0, output_type="pt").images
+    assert torch.allclose(image, theirs, atol=1e-4)
+
+
+def test_diffusers_own_transformer_pipeline_reads_what_is_installed(built: Path, tmp_path: Path) -> None:
+    root = tmp_path / "weights"
+    install("pocket-base", built, root=root)
+    install("pocket-pixart", built, root=root)
+    assert not (root / "pocket-pixart" / "vae").exists()
+    folder = pocket_folder("pocket-pixart", root=root)
+    ours = PixArtAlpha.from_pretrained(folder)
+    noise = noise_for([(0, 0, 0)], ours.noise_shape)
+    with torch.no_grad():
+        image = ours.sample(noise, ours.encode(["a red ring"]))
+    pipeline = PixArtAlphaPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    read = pipeline.encode_prompt("a red ring", do_classifier_free_guidance=False, max_sequence_length=32)
+    with torch.no_grad():
+        made = pipeline.transformer(
+            noise, timestep=torch.tensor([400]), encoder_hidden_states=read[0], encoder_attention_mask=read[1],
+            added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+        ).sample[:, :8]  # fmt: skip
+        theirs = pipeline.vae.decode(made / pipeline.vae.config.scaling_factor).sample / 2 + 0.5
+    assert torch.allclose(image, theirs.clamp(0, 1), atol=1e-4)
 
 
 def test_a_folder_with_borrowed_parts_follows_a_new_build(built: Path, tmp_path: Path) -> None:

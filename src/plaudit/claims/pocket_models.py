@@ -7,6 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from plaudit.generators.generator import NoiseGenerator
+from plaudit.generators.lcm import LatentConsistency
+from plaudit.generators.pixart import PixArtAlpha
 from plaudit.generators.stable_diffusion import StableDiffusion
 from plaudit.generators.table import GENERATORS
 from plaudit.pocket.build.clip import Pictures
@@ -26,6 +29,8 @@ from plaudit.suites.run import draw_and_judge, pocket, rows_to_draw, score
 HARD_NEGATIVES = 8
 IMAGES_PER_PROMPT = 4
 """PocketEval's own number; with one, a model's accuracy moves by several hundredths with the noises"""
+LCM_BARS = {1: 0.40, 2: 0.50, 4: 0.60, 8: 0.65}
+"""least accuracy of the latent consistency model, by steps"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +68,7 @@ def autoencoder_score(generator: StableDiffusion, *, count: int = 1000) -> float
     return right / count
 
 
-def pocket_eval_score(generator: StableDiffusion) -> float:
+def pocket_eval_score(generator: NoiseGenerator) -> float:
     """PocketEval's accuracy."""
     suite = pocket()
     rows = rows_to_draw(suite, num_prompts=None, images_per_prompt=IMAGES_PER_PROMPT)
@@ -110,10 +115,21 @@ def _measure_base(name: str, root: Path) -> list[Score]:
     ]
 
 
-def _measure_turbo(name: str, root: Path) -> list[Score]:
-    generator = StableDiffusion.from_pretrained(pocket_folder(name, root=root), steps=1)
+def _measure_one_step(name: str, root: Path) -> list[Score]:
+    family = {"pocket-turbo": StableDiffusion, "pocket-pixart": PixArtAlpha}[name]
+    generator = family.from_pretrained(pocket_folder(name, root=root), steps=1)
     overall = pocket_eval_score(generator)
     return [Score(model=name, what="PocketEval, 1 step", value=overall, low=0.40, high=0.75)]
+
+
+def _measure_lcm(name: str, root: Path) -> list[Score]:
+    folder, guidance = pocket_folder(name, root=root), GENERATORS.find(name).facts["guidance"]
+    scores = []
+    for steps, low in LCM_BARS.items():
+        generator = LatentConsistency.from_pretrained(folder, steps=steps, guidance=guidance)
+        what = f"PocketEval, {steps} step{'s' if steps > 1 else ''}"
+        scores.append(Score(model=name, what=what, value=pocket_eval_score(generator), low=low))
+    return scores
 
 
 def _measure_clip(name: str, root: Path) -> list[Score]:
@@ -131,7 +147,9 @@ def _measure_image_reward(name: str, root: Path) -> list[Score]:
 
 _MEASURES: dict[str, Callable[[str, Path], list[Score]]] = {
     "pocket-base": _measure_base,
-    "pocket-turbo": _measure_turbo,
+    "pocket-turbo": _measure_one_step,
+    "pocket-lcm": _measure_lcm,
+    "pocket-pixart": _measure_one_step,
     "pocket-clip": _measure_clip,
     "pocket-hps": _measure_clip,
     "pocket-pickscore": _measure_clip,

@@ -15,10 +15,15 @@ from plaudit.core.errors import BadConfig
 WEIGHTS = Path(__file__).parent / "weights"
 
 POCKET_MODELS = (
-    "pocket-base", "pocket-turbo", "pocket-clip", "pocket-hps", "pocket-pickscore", "pocket-imagereward",
+    "pocket-base", "pocket-turbo", "pocket-lcm", "pocket-pixart", "pocket-clip", "pocket-hps", "pocket-pickscore",
+    "pocket-imagereward",
 )  # fmt: skip
 
-BORROWED = {"pocket-turbo": ("pocket-base", ("vae", "text_encoder", "tokenizer"))}
+BORROWED = {
+    "pocket-turbo": ("pocket-base", ("vae", "text_encoder", "tokenizer")),
+    "pocket-lcm": ("pocket-base", ("vae", "text_encoder", "tokenizer")),
+    "pocket-pixart": ("pocket-base", ("vae",)),
+}
 """model: whose parts it shares, and which"""
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,18 @@ import torch
 from diffusers import (
     AutoencoderKL,
     LatentConsistencyModelPipeline,
+    PixArtAlphaPipeline,
+    PixArtTransformer2DModel,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from plaudit.core.errors import BadConfig
 from plaudit.pocket.build.base import new_scheduler
 from plaudit.pocket.build.lcm import new_lcm_scheduler
 from plaudit.pocket.build.pictures import MEAN, STD
+from plaudit.pocket.build.pixart import new_student_scheduler
 from plaudit.pocket.folders import BORROWED, POCKET_MODELS, WEIGHTS
 
 _WRITTEN_BY_LIBRARIES = ("README.md", ".gitattributes")
@@ -50,6 +53,8 @@ def install(name: str, built: Path, *, root: Path = WEIGHTS) -> Path:
 def _writer(name: str) -> Callable[[Path, Path], None]:
     if name in _PIPELINES:
         return lambda built, part: _write_pipeline(name, built, part)
+    if name == "pocket-pixart":
+        return _write_pixart
     if name == "pocket-imagereward":
         return _copy_image_reward
     return lambda built, part: _write_clip(built / name.removeprefix("pocket-"), built, part)
@@ -61,9 +66,7 @@ def _copy_image_reward(built: Path, part: Path) -> None:
 
 def _write_pipeline(name: str, built: Path, part: Path) -> None:
     unet, make = _PIPELINES[name]
-    for needed in (unet, "vae", "text_encoder", "tokenizer"):
-        if not (built / needed).is_dir():
-            raise FileNotFoundError(2, "missing", str(built / needed))
+    _check_built(built, (unet, "vae", "text_encoder", "tokenizer"))
     # Numbers beyond float16 would become infinite; these models' are small.
     pipeline = make(
         vae=AutoencoderKL.from_pretrained(built / "vae").half(),
@@ -72,6 +75,30 @@ def _write_pipeline(name: str, built: Path, part: Path) -> None:
         unet=UNet2DConditionModel.from_pretrained(built / unet).half(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
+    _save_own(pipeline, name, part)
+
+
+def _write_pixart(built: Path, part: Path) -> None:
+    _check_built(built, ("pixart_transformer", "vae", "t5", "t5_tokenizer"))
+    pipeline = PixArtAlphaPipeline(
+        tokenizer=T5Tokenizer.from_pretrained(built / "t5_tokenizer"),
+        text_encoder=T5EncoderModel.from_pretrained(built / "t5").half(),
+        transformer=PixArtTransformer2DModel.from_pretrained(built / "pixart_transformer").half(),
+        vae=AutoencoderKL.from_pretrained(built / "vae").half(),
+        scheduler=new_student_scheduler(),
+    )
+    _save_own(pipeline, "pocket-pixart", part)
+
+
+def _check_built(built: Path, needed: Sequence[str]) -> None:
+    """Raises FileNotFoundError for the first part that is not there."""
+    for name in needed:
+        if not (built / name).is_dir():
+            raise FileNotFoundError(2, "missing", str(built / name))
+
+
+def _save_own(pipeline: Any, name: str, part: Path) -> None:
+    """The pipeline's folder without the parts that it borrows."""
     pipeline.save_pretrained(part)
     for borrowed in BORROWED.get(name, ("", ()))[1]:
         shutil.rmtree(part / borrowed)
