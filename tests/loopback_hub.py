@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -63,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
             return 200, json.dumps(content).encode(), {}
         if hub_id in hub.gated:
             return 403, b"{}", {"X-Error-Code": "GatedRepo"}
-        name = "/".join(rest[2:])
+        name = unquote("/".join(rest[2:]))
         if self.command == "GET":
             hub.sent.append(name)
         return 200, files[name], {"ETag": f'"{etag(name, files[name])}"', "X-Repo-Commit": COMMIT}

@@ -30,7 +30,7 @@ class Break:
     """text that occurs exactly once in the file"""
     wrong: str
     tests: str
-    """what to give to pytest, below tests/"""
+    """what to give to pytest, below tests/; a -k may follow"""
 
 
 BREAKS = (
@@ -132,6 +132,76 @@ BREAKS = (
         wrong="(alpha_bars, alpha_bars.sqrt(), (1 - following).sqrt(), skip, out)",
         tests="generators/test_lcm.py",
     ),
+    Break(
+        name="a reward's cap is forgotten",
+        file="rewards/capped.py",
+        right=".clamp(max=self.maximum)",
+        wrong="",
+        tests="rewards/test_composed.py",
+    ),
+    Break(
+        name="a reward's looks are drawn anew at every call",
+        file="rewards/smoothed.py",
+        right='generator=stream(self.seed, "smooth", number)).tolist()',
+        wrong=").tolist()",
+        tests="rewards/test_composed.py",
+    ),
+    Break(
+        name="a normalised reward's slope is that of the raw one",
+        file="rewards/mix.py",
+        right="(weight / part.std, part.reward)",
+        wrong="(weight, part.reward)",
+        tests="methods/test_wrapped_rewards.py",
+    ),
+    Break(
+        name="a reward normalised in training never learns",
+        file="methods/rlcm.py",
+        right="        self.rewards.see(parts)\n",
+        wrong="",
+        tests="methods/test_wrapped_rewards.py",
+    ),
+    Break(
+        name="a checkpoint forgets what a normalised reward has seen",
+        file="methods/rlcm.py",
+        right='if name.startswith("rewards.")',
+        wrong='if name.startswith("reward.")',
+        tests="methods/test_wrapped_rewards.py",
+    ),
+    Break(
+        name="a cached reward's key leaves the prompt out",
+        file="rewards/cached.py",
+        right="str(tuple(image.shape)), prompt)",
+        wrong="str(tuple(image.shape)))",
+        tests="rewards/test_cached.py",
+    ),
+    Break(
+        name="a cached reward cuts the gradient",
+        file="rewards/cached.py",
+        right="if self.differentiable and images.requires_grad",
+        wrong="if not self.differentiable and images.requires_grad",
+        tests="rewards/test_cached.py",
+    ),
+    Break(
+        name="code of a reward runs because a picture names it",
+        file="shells/generate.py",
+        right="    _refuse_code(path, settings, typed)\n",
+        wrong="",
+        tests="rewards/test_own.py -k picture",
+    ),
+    Break(
+        name="a reward of one's own may return anything",
+        file="rewards/own.py",
+        right="if not isinstance(scores, Tensor) or scores.shape != wanted:",
+        wrong="if False:",
+        tests="rewards/test_own.py -k one_sentence",
+    ),
+    Break(
+        name="a file of reward scores keeps half a line",
+        file="runs/scoring.py",
+        right="            file.truncate(whole)\n",
+        wrong="            pass\n",
+        tests="shells/test_score.py -k interrupted",
+    ),
 )
 
 
@@ -163,7 +233,7 @@ def noticed(broken: Break) -> bool:
 
 def _run(source: Path, tests: str) -> "subprocess.CompletedProcess[bytes]":
     """pytest on the tests with the package taken from `source`. Exit code 1 means that a test failed."""
-    arguments = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/{tests}"]
+    arguments = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *f"tests/{tests}".split()]
     environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, check=False)
 

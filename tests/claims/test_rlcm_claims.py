@@ -198,4 +198,4 @@ def test_a_plan_whose_looks_do_not_meet_is_refused():
 def test_work_counts_guidance_and_the_steps_that_are_trained():
     plan = full()
     assert cost(rlcm(plan, "aesthetic", 0)) == 48 * 64 * (8 + 7 * 3)
-    assert cost(ddpo(plan, "aesthetic", 0)) == 16 * 64 * 2 * (25 + 24 * 3)
+    assert cost(ddpo(plan, "aesthetic", 0)) == 16 * 64 * 2 * (16 + 15 * 3)

@@ -1,12 +1,21 @@
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from plaudit.core.errors import BadConfig
 from plaudit.core.random_streams import noise_for
 from plaudit.generators.ddim_policy import DDIMPolicy
 from plaudit.generators.lora import merge_lora
 from plaudit.generators.stable_diffusion import StableDiffusion
-from plaudit.generators.trained_part import LORA_FILE, add_lora, save_lora, train_all, without_lora
+from plaudit.generators.trained_part import (
+    LORA_FILE,
+    add_lora,
+    has_lora,
+    save_all,
+    save_lora,
+    train_all,
+    without_lora,
+)
 
 
 def first_mean(policy):
@@ -109,3 +118,42 @@ def test_what_cannot_have_a_lora_is_said(sd_folder):
         add_lora(policy.denoiser, targets=["nowhere"])
     with pytest.raises(BadConfig, match="rank must be at least 1"):
         add_lora(policy.denoiser, rank=0)
+
+
+def test_all_weights_are_left_as_a_pipelines_unet(sd_folder, tmp_path):
+    import diffusers
+
+    unet = diffusers.UNet2DConditionModel.from_pretrained(str(sd_folder), subfolder="unet")
+    train_all(unet)
+    with torch.no_grad():
+        for parameter in unet.parameters():
+            parameter.add_(0.5)
+    assert not has_lora(unet)
+    for _ in range(2):  # a second time takes the place of the first
+        assert save_all(unet, tmp_path) == tmp_path / "unet"
+    assert sorted(file.name for file in tmp_path.rglob("*")) == [
+        "config.json", "diffusion_pytorch_model.safetensors", "unet",
+    ]  # fmt: skip
+    again = diffusers.UNet2DConditionModel.from_pretrained(str(tmp_path), subfolder="unet")
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in unet.state_dict().items())
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
+        str(sd_folder), unet=again, safety_checker=None, feature_extractor=None
+    )
+    assert pipeline.unet is again
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error: no space")])
+def test_a_full_disk_leaves_what_was_there(sd_folder, tmp_path, monkeypatch, error):
+    unet = StableDiffusion.from_pretrained(sd_folder).unet
+    add_lora(unet, rank=2)
+    assert has_lora(unet)
+    before = save_lora(unet, tmp_path).read_bytes()
+
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr("diffusers.StableDiffusionPipeline.save_lora_weights", full)
+    with pytest.raises(OSError, match="space"):
+        save_lora(unet, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [LORA_FILE]
+    assert (tmp_path / LORA_FILE).read_bytes() == before

@@ -28,7 +28,7 @@ def weights(one):
 
 def gradient(one, batch, advantages):
     """What one pass over the batch would be moved by."""
-    one.optimiser.step = lambda: None
+    one.learner.optimiser.step = lambda: None
     one.learn(batch, advantages, 0)
     return one.policy.denoiser[0].grad.clone()
 
@@ -120,7 +120,7 @@ def test_a_clipped_action_is_counted_and_no_longer_followed():
     signs = moved.view(6, 2).sign()
     same = signs[:, 0] == signs[:, 1]
     advantages = torch.where(same, signs[:, 0], 0.0)
-    one.optimiser.step = lambda: None
+    one.learner.optimiser.step = lambda: None
     seen = one.learn(batch, advantages.detach(), 0)
     assert seen["clipped"] == 1.0
     assert one.policy.denoiser[0].grad.abs().sum() == 0

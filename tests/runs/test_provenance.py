@@ -6,10 +6,12 @@ import torch
 from loopback_hub import COMMIT, save_cached
 from made_runs import folder, result
 from PIL import Image
+from toys import Texture
 
 from plaudit.core.errors import BadConfig, UnknownName
 from plaudit.core.hub import HubFiles
 from plaudit.core.registry import Entry, Registry
+from plaudit.rewards.mix import WeightedSum
 from plaudit.runs.provenance import check_known, checksums, png_bytes, read_image, read_provenance, source_of
 
 
@@ -197,7 +199,8 @@ def test_the_sources_of_a_run_are_asked_for_after_loading(monkeypatch):
 
     order = []
     monkeypatch.setattr("plaudit.generators.table.load_generator", lambda *_, **__: order.append("model"))
-    monkeypatch.setattr("plaudit.rewards.table.load_rewards", lambda *_, **__: order.append("rewards"))
+    rewards = WeightedSum({"clip": (1.0, Texture())})
+    monkeypatch.setattr("plaudit.rewards.table.load_rewards", lambda *_, **__: order.append("rewards") or rewards)
     monkeypatch.setattr("plaudit.runs.provenance.source_of", lambda *_: order.append("source") or {})
     drawing.set_up(DrawingOptions(reward=("hps:1",), device="cpu"))
-    assert order == ["model", "rewards", "source", "source"]
+    assert order == ["model", "source", "rewards", "source"]

@@ -116,8 +116,9 @@ def _measure_base(name: str, root: Path) -> list[Score]:
 
 
 def _measure_one_step(name: str, root: Path) -> list[Score]:
-    family = {"pocket-turbo": StableDiffusion, "pocket-pixart": PixArtAlpha}[name]
-    generator = family.from_pretrained(pocket_folder(name, root=root), steps=1)
+    folder = pocket_folder(name, root=root)
+    family = PixArtAlpha if name == "pocket-pixart" else StableDiffusion
+    generator: NoiseGenerator = family.from_pretrained(folder, steps=1)
     overall = pocket_eval_score(generator)
     return [Score(model=name, what="PocketEval, 1 step", value=overall, low=0.40, high=0.75)]
 

@@ -16,6 +16,15 @@ def best_device() -> torch.device:
     return torch.device("cpu")
 
 
+def free_memory(device: torch.device) -> int | None:
+    """The bytes of a GPU's memory that nothing uses yet; None for a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return None
+
+
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 natively. A CPU that does not takes hundreds of times as long."""
     if device.type == "cuda":

@@ -18,7 +18,9 @@ from plaudit.core.errors import BadConfig, PlauditError
 
 PIPELINE_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.fp16.safetensors")
 """what a pipeline's folder needs, in half precision; hub repositories hold much more"""
-WEIGHTS = (".safetensors", ".bin")
+MODEL_FILES = ("config.json", "*.json", "*.txt", "model*.safetensors")
+"""what a single model's folder needs, with its tokenizer"""
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 """how names of files with weights end; of pickles, whoever loads one checks it first"""
 
 PATIENCE = 10.0
@@ -29,6 +31,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 class OutOfReach(BadConfig):
     """A file of the hub that is neither in this machine's cache nor to be had from here."""
+
+
+class NoWeights(BadConfig):
+    """A repository of the hub without weights among the files that were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +172,9 @@ def listing_of(files: HubFiles, *, asked_as: str | None = None) -> Listing:
         if (folder := cached_folder(files)) is None:
             raise explained(error, files, asked_as=asked_as) from error
         return _cached_listing(files, folder)
-    if not any(file.filename.endswith(WEIGHTS) for file in found):
-        raise BadConfig(f"{files.hub_id} holds no weights that can be loaded, as {', '.join(files.patterns)}")
+    asked = any(pattern.endswith(WEIGHTS) for pattern in files.patterns)
+    if not found or (asked and not any(file.filename.endswith(WEIGHTS) for file in found)):
+        raise NoWeights(f"{files.hub_id} holds no weights that can be loaded, as {', '.join(files.patterns)}")
     sizes = [HubFile(name=file.filename, size=file.file_size or 0, here=file.is_cached) for file in found]
     return Listing(revision=found[0].commit_hash, files=tuple(sorted(sizes, key=lambda file: file.name)))
 

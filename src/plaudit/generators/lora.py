@@ -1,14 +1,25 @@
 """Published LoRA files (Hu et al. 2022), merged into the weights that they patch."""
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from plaudit.core.errors import BadConfig
 
+_LAYER = re.compile(
+    r"unet\.(?P<layer>.+?)"
+    r"(\.processor\.(?P<projection>to_q|to_k|to_v|to_out)_lora|\.lora)"
+    r"[._](?P<side>A|B|down|up)\.weight"
+)
+"""a tensor's name as diffusers has it: new, as it came from kohya, or as it was before there was peft"""
 
-def merge_lora(unet: Any, file: Path) -> None:
-    """Add a LoRA's patch to a diffusers U-Net's weights, in place; afterwards the U-Net knows of no LoRA.
+
+def merge_lora(unet: Any, file: Path, *, scale: float = 1.0) -> None:
+    """Add a LoRA's patch, `scale` times, to a diffusers U-Net's weights; afterwards the U-Net knows of no LoRA.
 
     Reads safetensors with diffusers' own keys, or those of kohya's trainer, as LCM-LoRA is published. A text
     encoder's part is left out. Raises BadConfig if the file cannot be read or does not fit.
@@ -17,6 +28,8 @@ def merge_lora(unet: Any, file: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if not math.isfinite(scale):
+        raise BadConfig(f"a LoRA's scale must be a finite number, got {scale}")
     try:
         weights, told = load_file(file), _told(file)
     except (OSError, SafetensorError) as error:
@@ -24,12 +37,36 @@ def merge_lora(unet: Any, file: Path) -> None:
     weights, alphas = StableDiffusionPipeline.lora_state_dict(weights, unet_config=unet.config)
     if not any(name.startswith("unet.") for name in weights):
         raise BadConfig(f"{file} holds no LoRA of a U-Net")
+    _check_fit(unet, weights, file)
     try:
         unet.load_lora_adapter(weights, prefix="unet", network_alphas=alphas, metadata=told)
     except (RuntimeError, ValueError) as error:
         raise BadConfig(f"{file} does not fit this U-Net: {str(error).splitlines()[-1].strip()}") from error
-    unet.fuse_lora()
+    unet.fuse_lora(lora_scale=scale)
     unet.unload_lora()
+
+
+def _check_fit(unet: Any, weights: dict[str, Any], file: Path) -> None:
+    """Raises BadConfig unless every layer that is patched is there, in the patch's size.
+
+    The library would pass over layers that are not there, and print a page about those of another size.
+    """
+    layers = dict(unet.named_modules())
+    for name, value in weights.items():
+        found = _LAYER.fullmatch(name)
+        if found is None:
+            continue
+        place = found["layer"] + (f".{found['projection']}" if found["projection"] else "")
+        layer = layers.get(place + ".0") if found["projection"] == "to_out" else layers.get(place)
+        if not isinstance(layer, nn.Linear | nn.Conv2d):
+            raise BadConfig(f"{file} does not fit this U-Net, which has no layer {place}; it is another model's LoRA")
+        down = found["side"] in ("A", "down")
+        has, wants = layer.weight.shape[int(down)], value.shape[int(down)]
+        if has != wants:
+            raise BadConfig(
+                f"{file} does not fit this U-Net, whose layer {place} {'reads' if down else 'writes'} {has} numbers "
+                f"and not {wants}; it is another model's LoRA"
+            )
 
 
 def _told(file: Path) -> dict[str, Any] | None:

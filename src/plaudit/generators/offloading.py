@@ -31,7 +31,7 @@ def offload_text_encoders(generator: LatentGenerator, *, device: torch.device | 
         _check_weights(encoder)
         if is_offloaded(encoder):
             continue
-        blocks = list(_blocks(encoder))
+        blocks = list(blocks_of(encoder))
         for block in blocks:
             _Visiting(block, apart=())
         # What is beside the blocks, embeddings above all, is there for as long as the encoder runs.
@@ -51,7 +51,7 @@ def offload_blocks(generator: LatentGenerator, *, device: torch.device | str | N
     generator.use_checkpointing(False)
     for network in (generator.denoiser, generator.vae):
         _check_weights(network)
-        for block in _blocks(network):
+        for block in blocks_of(network):
             if not is_offloaded(block):
                 _Visiting(block, apart=())
     move_generator(generator, device or generator.device)
@@ -144,15 +144,15 @@ def copied(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True, copy=True)
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The first elements of lists on each way down that do not checkpoint parts of theirs.
+def blocks_of(module: nn.Module) -> Iterator[nn.Module]:
+    """What visits one at a time: the first elements of lists on each way down that do not checkpoint parts of theirs.
 
     Recomputing inside a block would run after the block's weights are gone.
     """
     for child in module.children():
         is_element = isinstance(module, _LISTS) and not isinstance(child, _LISTS)
         if not is_element or _checkpoints(child):
-            yield from _blocks(child)
+            yield from blocks_of(child)
         elif any(True for _ in child.parameters()):
             yield child
 

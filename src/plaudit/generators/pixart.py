@@ -139,7 +139,11 @@ class PixArtAlpha:
         # Lower case, as the published pipeline reads them.
         lowered = [prompt.lower().strip() for prompt in prompts]
         read = self.tokenizer(
-            lowered, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+            lowered,
+            padding="max_length",
+            truncation=True,
+            max_length=min(MAX_TOKENS, self.tokenizer.model_max_length),
+            return_tensors="pt",
         ).to(self.device)
         with torch.no_grad():
             states = self.text_encoder(read["input_ids"], attention_mask=read["attention_mask"]).last_hidden_state

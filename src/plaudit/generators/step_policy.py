@@ -59,6 +59,16 @@ def act(transition: Transition, noise: Tensor) -> Tensor:
     return transition.mean + rows_of(transition.spread, noise) * noise
 
 
+def noised_again(clean: Tensor, spread: Tensor) -> Transition:
+    """Clean latents (B, ...) mixed with noise of this spread, (1,) or (B,), as a step of the sampler would mix them.
+
+    The variance of standard normal latents is preserved. What the published code of RLCM draws after the last step,
+    for nobody: the image is made of the clean latents.
+    """
+    spreads = spread.expand(len(clean))
+    return Transition(mean=rows_of((1 - spreads**2).clamp_min(0).sqrt(), clean) * clean, spread=spreads)
+
+
 def rollout(
     policy: StepPolicy,
     noise: Tensor,

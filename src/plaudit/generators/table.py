@@ -33,6 +33,20 @@ GENERATORS = Registry(
             summary="the pocket world's many-step model with classifier-free guidance",
             facts={"image_size": 64, "steps": 25, "guidance": 3.0, "plays": "Stable Diffusion 1.5"},
         ),
+        Entry(
+            name="pocket-lcm",
+            target=_POCKET,
+            arguments={"name": "pocket-lcm", "steps": 4, "guidance": 4.0},
+            summary="the pocket world's latent consistency model, good in 1 to 8 steps, distilled from pocket-base",
+            facts={"image_size": 64, "steps": 4, "guidance": 4.0, "plays": "LCM-Dreamshaper"},
+        ),
+        Entry(
+            name="pocket-pixart",
+            target=_POCKET,
+            arguments={"name": "pocket-pixart", "steps": 1, "guidance": 1.0},
+            summary="the pocket world's one-step transformer with a T5 text encoder, distilled from pocket-base",
+            facts={"image_size": 64, "steps": 1, "guidance": 1.0, "plays": "PixArt-alpha-DMD"},
+        ),
         *PUBLISHED,
     ],
 )
@@ -55,12 +69,29 @@ def load_generator(
     device: "torch.device | str | None" = None,
     dtype: "torch.dtype | None" = None,
     steps: int | None = None,
+    lora: str | Path | None = None,
+    lora_scale: float = 1.0,
 ) -> "NoiseGenerator":
-    """The generator of a row's name or hub id, or of a published pipeline's folder (unguided).
+    """The generator of a row's name or hub id, of a published pipeline's folder (unguided), or of a training's folder.
 
-    In `steps` steps; left out, in the row's, or one for a folder. Float32 on the CPU unless told otherwise. Raises
+    A training's folder is the model that it began with, in the training's steps, with what it learned. `lora`: such a
+    folder, or a LoRA's folder or file (safetensors), added to the weights `lora_scale` times. In `steps` steps; left
+    out, in the training's, the row's, or one for a folder. Float32 on the CPU unless told otherwise. Raises
     UnknownName with the nearest name, or BadConfig.
     """
+    from plaudit.generators.tuned import choose, lay_over
+
+    chosen = choose(name_or_folder, lora=lora, scale=lora_scale, steps=steps)
+    generator = _load(chosen.model, steps=chosen.steps, device=device, dtype=dtype)
+    for patch in chosen.patches:
+        lay_over(generator, patch)
+    return generator
+
+
+def _load(
+    name_or_folder: str, *, steps: int | None, device: "torch.device | str | None", dtype: "torch.dtype | None"
+) -> "NoiseGenerator":
+    """`load_generator`'s, with nothing laid over it."""
     if (entry := GENERATORS.row_of(name_or_folder)) is not None:
         chosen = {} if steps is None else {"steps": steps}
         made: NoiseGenerator = entry.build(device=device, dtype=dtype, **chosen)

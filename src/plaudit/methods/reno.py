@@ -185,7 +185,7 @@ class _Search:
         leaf = images.detach()
         scores: dict[str, Tensor] = {}
         slope = torch.zeros_like(leaf) if need_slope else None
-        for name, (weight, reward) in self.rewards.parts.items():
+        for name, (weight, reward) in self.rewards.raw_parts().items():
             if slope is None or weight == 0:
                 with torch.no_grad():
                     scores[name] = reward(leaf, prompts)

@@ -3,9 +3,13 @@
 One update: act (draw images, keeping every step), judge (any reward), compare (advantages), learn (make the steps of
 good images likelier). The sampler is any StepPolicy: a latent consistency model gives RLCM, DDIM with noise gives DDPO
 (Black et al. 2023) in the same code. Differs from the paper and its released code: steps of different images and times
-share batches; the last step, which draws nothing, is not trained; clip and KL are given for an image's whole action in
-nats, so that they mean the same at any resolution; every image has its own random stream, so that batch size and number
-of processes change no result; the KL to the starting policy is exact; REBEL sums log-ratios per image.
+share batches; the last step, which draws nothing, is not trained (`keep_last_step` has it draw what no image shows, and
+trains that, as the released code does); clip and KL are given for an image's whole action in nats, so that they mean
+the same at any resolution; every image has its own random stream, so that batch size and number of processes change no
+result; the KL to the starting policy is exact; REBEL sums log-ratios per image.
+
+Gradients are accumulated: a step takes all its images, `batch_size` of them, or of their steps, at a time. So that size
+is for memory and speed alone, and beyond the rounding of sums it changes nothing.
 """
 
 import math
@@ -22,9 +26,13 @@ from plaudit.core.errors import BadConfig
 from plaudit.core.random_streams import noise_for, stream
 from plaudit.core.team import Team
 from plaudit.generators.generator import Condition, StepPolicy
-from plaudit.generators.step_policy import kl, log_prob, own_draws, rollout
+from plaudit.generators.step_policy import kl, log_prob, own_draws
+from plaudit.generators.walk import Walk
 from plaudit.methods.advantages import RunningAdvantages, batch_advantages, group_advantages
+from plaudit.methods.judging import Jury, Piece
+from plaudit.methods.learner import Decay, Learner, Learning
 from plaudit.methods.losses import clipped_policy_loss, rebel_residual
+from plaudit.methods.ratios import RatioSums
 from plaudit.rewards.mix import WeightedSum, as_sum
 from plaudit.rewards.reward import Reward
 
@@ -58,26 +66,45 @@ class RlcmConfig:
     """over the images of an update"""
     steps_per_pass: int = 1
     """optimiser steps in a pass; with one of each the gradient is REINFORCE's"""
+    keep_last_step: bool = False
+    """train the last action too, though no image shows it: for comparison with the released code"""
     lr: float = 1e-4
+    warmup: int = 0
+    """updates in which the rate rises"""
+    decay: Decay = "constant"
+    decay_to: float = 0.0
+    """share of lr that decay ends at"""
     weight_decay: float = 0.0
     grad_clip: float = 5.0
+    ema: float = 0.0
+    """how much of the weights' running average an update leaves; 0: no average is kept"""
     seed: int = 0
     batch_size: int = 16
     """images, or steps of images, through the network at once; does not change the results"""
+    reward_threads: int = 0
+    """threads in which rewards without a gradient are asked while the next images are drawn; 0: none"""
 
     def __post_init__(self) -> None:
         for name in ("updates", "prompts_per_update", "images_per_prompt", "passes", "steps_per_pass", "batch_size"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "clip", "grad_clip", "advantage_clip", "rebel_scale"):
+        for name in ("clip", "advantage_clip", "rebel_scale"):
             if not 0 < getattr(self, name) < math.inf:
                 raise BadConfig(f"{name} must be a positive number, got {getattr(self, name)}")
         if not 0 <= self.kl_weight < math.inf:
             raise BadConfig(f"kl_weight must be at least 0, got {self.kl_weight}")
+        if self.reward_threads < 0:
+            raise BadConfig(f"reward_threads must be at least 0 (none), got {self.reward_threads}")
+        self.learning()
         if self.comparison == "group" and self.images_per_prompt < 2:
             raise BadConfig("the group comparison needs at least 2 images per prompt; or compare running or batch")
         if self.objective == "rebel" and self.images_per_prompt != 2:
             raise BadConfig(f"REBEL compares 2 images per prompt, got images_per_prompt {self.images_per_prompt}")
+
+    def learning(self) -> Learning:
+        """How the weights follow their gradients. Raises BadConfig for what cannot work."""
+        names = ("updates", "lr", "weight_decay", "grad_clip", "warmup", "decay", "decay_to", "ema")
+        return Learning(**{name: getattr(self, name) for name in names})
 
 
 PUBLISHED_NUMBERS = 36_864
@@ -101,6 +128,9 @@ class Update:
     clipped: float
     """the share of steps whose ratio was outside the clip"""
     gradient_norm: float
+    """of the last step, before the clip"""
+    rate: float
+    """the learning rate"""
     seconds: float
     images: Tensor = field(repr=False)
     """(B, 3, H, W), what was judged"""
@@ -108,7 +138,7 @@ class Update:
 
     def metrics(self) -> dict[str, float]:
         """The numbers, for logs."""
-        names = ("queries", "reward", "reward_spread", "kl", "moved", "clipped", "gradient_norm", "seconds")
+        names = ("queries", "reward", "reward_spread", "kl", "moved", "clipped", "gradient_norm", "rate", "seconds")
         parts = {f"reward_{name}": value for name, value in self.parts.items()}
         return {name: getattr(self, name) for name in names} | parts
 
@@ -128,6 +158,8 @@ class _Batch:
     condition: Condition
     images: Tensor
     prompts: tuple[str, ...]
+    pieces: tuple[Piece, ...] = ()
+    """the same images with rewards already at work on them, if there are threads for that"""
 
 
 class Rlcm:
@@ -160,33 +192,42 @@ class Rlcm:
         self.policy, self.rewards, self.config = policy, as_sum(reward), config
         self.prompts, self.condition = tuple(prompts), policy.encode(prompts)
         self.reference, self.team = reference or nullcontext, team or Team()
-        self.parameters = [p for p in policy.denoiser.parameters() if p.requires_grad]
-        if not self.parameters:
+        parameters = [p for p in policy.denoiser.parameters() if p.requires_grad]
+        if not parameters:
             raise BadConfig("nothing of the policy is trained: its denoiser's parameters are all frozen")
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=config.lr, weight_decay=config.weight_decay)
+        self.learner = Learner(parameters, config.learning(), team=self.team)
+        self.jury = Jury(self.rewards, threads=config.reward_threads)
         self.running = RunningAdvantages(size=config.buffer_size, min_count=config.min_count)
         self.done, self.total = 0, config.updates
         self.share = 1.0 / math.prod(policy.noise_shape)
+        self.walk = Walk(policy, keep_last=config.keep_last_step)
 
     def updates(self) -> Iterator[Update]:
         """The updates from where it stands to the configured number."""
-        while self.done < self.total:
-            started = time.monotonic()
-            batch = self.act(self.done)
-            scores, parts = self.judge(batch)
-            learned = self.learn(batch, self.compare(scores, batch.numbers), self.done)
-            self.done += 1
-            yield Update(
-                index=self.done - 1,
-                queries=self.done * len(scores),
-                reward=float(scores.mean()),
-                reward_spread=float(scores.std(correction=0)),
-                parts={name: float(values.mean()) for name, values in parts.items()},
-                seconds=time.monotonic() - started,
-                images=batch.images,
-                prompts=batch.prompts,
-                **learned,
-            )
+        try:
+            while self.done < self.total:
+                yield self._update()
+        finally:
+            self.jury.dismiss()
+
+    def _update(self) -> Update:
+        started = time.monotonic()
+        batch = self.act(self.done)
+        scores, parts = self.judge(batch)
+        learned = self.learn(batch, self.compare(scores, batch.numbers), self.done)
+        self.done += 1
+        return Update(
+            index=self.done - 1,
+            queries=self.done * len(scores),
+            reward=float(scores.mean()),
+            reward_spread=float(scores.std(correction=0)),
+            parts={name: float(values.mean()) for name, values in parts.items()},
+            rate=self.config.learning().rate(self.done - 1),
+            seconds=time.monotonic() - started,
+            images=batch.images,
+            prompts=batch.prompts,
+            **learned,
+        )
 
     def act(self, update: int) -> _Batch:
         """Draw the update's images, without a gradient."""
@@ -195,13 +236,16 @@ class Rlcm:
             len(self.prompts), (config.prompts_per_update,), generator=stream(config.seed, "prompts", update)
         ).repeat_interleave(config.images_per_prompt)
         rows = self._rows_of(self.team.share(config.prompts_per_update))
-        parts = [self._roll(update, chosen, part) for part in rows.split(config.batch_size)]
+        own, parts, pieces = chosen[rows], [], []
+        for part in rows.split(config.batch_size):
+            parts.append(self._roll(update, chosen, part))
+            if config.reward_threads:
+                pieces.append(self.jury.hand_in(parts[-1][2], [self.prompts[n] for n in chosen[part].tolist()]))
         states, log_probs, images = (torch.cat(column) for column in zip(*parts, strict=True))
-        own = chosen[rows]
         return _Batch(
             numbers=chosen, rows=rows, states=states, log_probs=log_probs, images=images,
             condition=self.condition[own.to(self.policy.device)],
-            prompts=tuple(self.prompts[number] for number in own.tolist()),
+            prompts=tuple(self.prompts[number] for number in own.tolist()), pieces=tuple(pieces),
         )  # fmt: skip
 
     def _rows_of(self, groups: Tensor) -> Tensor:
@@ -215,24 +259,25 @@ class Rlcm:
         with torch.no_grad():
             noise = noise_for(keys, policy.noise_shape).to(policy.device)
             condition = self.condition[chosen[rows].to(policy.device)]
-            taken = rollout(policy, noise, condition, own_draws(keys, policy.noise_shape))
-            return taken.states, taken.log_probs, policy.decode(taken.states[:, -1])
+            taken, images = self.walk.take(noise, condition, own_draws(keys, policy.noise_shape))
+            return taken.states, taken.log_probs, images
 
     def judge(self, batch: _Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Totals (N,) and raw scores of all processes' images. Raises BadConfig for one that is not finite."""
-        with torch.no_grad():
-            scores = [
-                self.rewards.score_parts(batch.images[at], [batch.prompts[i] for i in at.tolist()])
-                for at in torch.arange(len(batch.rows)).split(self.config.batch_size)
-            ]
-        own = {name: torch.cat([one[name].float() for one in scores]) for name in scores[0]}
+        pieces = batch.pieces or tuple(
+            Piece(images=batch.images[at], prompts=tuple(batch.prompts[i] for i in at.tolist()))
+            for at in torch.arange(len(batch.rows)).split(self.config.batch_size)
+        )
+        with self.team.together():
+            own = self.jury.scores(pieces)
         parts = {name: self.team.collect(values, batch.rows, len(batch.numbers)) for name, values in own.items()}
         for name, values in parts.items():
             bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
             if bad:
                 prompt = self.prompts[int(batch.numbers[bad[0]])]
                 raise BadConfig(f"reward {name!r} is not finite for a picture of {prompt!r}")
-        return self.rewards.total(parts), parts
+        self.rewards.see(parts)
+        return self.rewards.total(parts, batch.numbers), parts
 
     def compare(self, scores: Tensor, numbers: Tensor) -> Tensor:
         """Advantages (N,), clipped."""
@@ -247,32 +292,23 @@ class Rlcm:
 
     def learn(self, batch: _Batch, advantages: Tensor, update: int) -> dict[str, float]:
         """The optimiser's steps on one update's images, with the advantages of all N."""
-        config, seen = self.config, _Seen()
+        config, seen = self.config, RatioSums()
         advantages = advantages[batch.rows.to(advantages.device)]
         own = self.team.share(config.prompts_per_update)
+        self.learner.begin(update)
         for number in range(config.passes):
             order = torch.randperm(config.prompts_per_update, generator=stream(config.seed, "order", update, number))
             for part in order.tensor_split(min(config.steps_per_pass, config.prompts_per_update)):
                 # Whole groups, so that REBEL's pairs stay together; of those, the ones that are here.
                 here = part[torch.isin(part, own)] - own[:1]
-                self.optimiser.zero_grad(set_to_none=False)
+                self.learner.clear()
                 weights = self._rebel_weights(batch, here, advantages) if config.objective == "rebel" else None
                 self._accumulate(
                     batch, self._rows_of(here), advantages, weights, seen, total=self._rows_of(part).numel()
                 )
-                self.team.add(self._gradients())
-                norm = torch.nn.utils.clip_grad_norm_(self.parameters, config.grad_clip)
-                if bool(torch.isfinite(norm)):
-                    self.optimiser.step()
-                seen.norm = float(norm)
+                seen.norm = self.learner.step()
+        self.learner.end(update)
         return seen.means(self.team, self.policy.device)
-
-    def _gradients(self) -> list[Tensor]:
-        """Every trained parameter's gradient; zeros where this process had nothing to learn from."""
-        for parameter in self.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
 
     def _accumulate(
         self,
@@ -280,12 +316,12 @@ class Rlcm:
         rows: Tensor,
         advantages: Tensor,
         weights: Tensor | None,
-        seen: "_Seen",
+        seen: RatioSums,
         *,
         total: int,
     ) -> None:
         """Add these images' share of the gradient of the mean loss over `total` images and their trained steps."""
-        trained = self.policy.num_steps - 1
+        trained = self.walk.trained_steps
         for at in _pairs(rows, trained, self.config.batch_size):
             row, step = at[:, 0], at[:, 1]
             moved, divergence = self._moved(batch, row, step)
@@ -297,7 +333,7 @@ class Rlcm:
             (loss.sum() / (total * trained)).backward()
             seen.see(moved.detach(), divergence.detach())
 
-    def _ppo(self, moved: Tensor, advantage: Tensor, seen: "_Seen") -> Tensor:
+    def _ppo(self, moved: Tensor, advantage: Tensor, seen: RatioSums) -> Tensor:
         """The clipped surrogate of log-ratios (B,) in nats, per number of the action as the paper has it."""
         edge = self.config.clip * self.share
         seen.outside += int((moved.detach().abs() > self.config.clip).sum())
@@ -308,12 +344,12 @@ class Rlcm:
         device = self.policy.device
         row, step = row.to(device), step.to(device)
         latents, condition = batch.states[row, step], batch.condition[row]
-        found = self.policy.step(latents, step, condition)
+        found = self.walk.step(latents, step, condition)
         moved = log_prob(found, batch.states[row, step + 1]) - batch.log_probs[row, step]
         if self.config.kl_weight == 0:
             return moved, torch.zeros_like(moved)
         with torch.no_grad(), self.reference():
-            start = self.policy.step(latents, step, condition)
+            start = self.walk.step(latents, step, condition)
         return moved, kl(found, start)
 
     def _rebel_weights(self, batch: _Batch, groups: Tensor, advantages: Tensor) -> Tensor:
@@ -321,7 +357,7 @@ class Rlcm:
 
         A first pass without a gradient finds the residuals; the second then needs one step's graph at a time.
         """
-        steps = self.policy.num_steps - 1
+        steps = self.walk.trained_steps
         moved = torch.zeros(len(batch.prompts), device=self.policy.device)
         with torch.no_grad():
             for at in _pairs(self._rows_of(groups), steps, self.config.batch_size):
@@ -337,50 +373,16 @@ class Rlcm:
         """All that a restart needs, as tensors."""
         tensors = {"done": torch.tensor(self.done)}
         tensors |= {f"running.{name}": value for name, value in self.running.state().items()}
-        for i, parameter in enumerate(self.parameters):
-            tensors[f"weight.{i}"] = parameter.detach()
-            for name, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"adam.{i}.{name}"] = value
+        tensors |= {f"rewards.{name}": value for name, value in self.rewards.state().items()}
+        tensors |= self.learner.state()
         return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on from such a state."""
         self.done = int(state["done"])
         self.running.load({name[8:]: value for name, value in state.items() if name.startswith("running.")})
-        with torch.no_grad():
-            for i, parameter in enumerate(self.parameters):
-                parameter.copy_(state[f"weight.{i}"])
-                kept = {n.split(".", 2)[2]: v for n, v in state.items() if n.startswith(f"adam.{i}.")}
-                if kept:
-                    self.optimiser.state[parameter] = {
-                        name: value.clone() if name == "step" else value.to(parameter.device, copy=True)
-                        for name, value in kept.items()
-                    }
-
-
-class _Seen:
-    """Sums over the steps of one update."""
-
-    def __init__(self) -> None:
-        self.count, self.outside = 0, 0
-        self.squares, self.divergence, self.norm = 0.0, 0.0, 0.0
-
-    def see(self, moved: Tensor, divergence: Tensor) -> None:
-        self.count += len(moved)
-        self.squares += float(moved.square().sum())
-        self.divergence += float(divergence.sum())
-
-    def means(self, team: Team, device: torch.device) -> dict[str, float]:
-        """Over all processes."""
-        sums = torch.tensor([self.count, self.divergence, self.squares, self.outside], device=device)
-        team.add([sums])
-        count, divergence, squares, outside = sums.tolist()
-        return {
-            "kl": divergence / count,
-            "moved": 0.5 * squares / count,
-            "clipped": outside / count,
-            "gradient_norm": self.norm,
-        }
+        self.rewards.load({name[8:]: value for name, value in state.items() if name.startswith("rewards.")})
+        self.learner.load(state)
 
 
 def _pairs(rows: Tensor, steps: int, size: int) -> tuple[Tensor, ...]:

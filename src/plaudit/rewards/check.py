@@ -15,9 +15,9 @@ PROMPTS = ("a red circle", "two blue squares on a white background", "a green st
 SIZES = ((64, 64), (48, 80))
 
 
-def check_reward(reward: Reward, *, device: str = "cpu") -> None:
-    """Run `reward` on small inputs and raise BrokenContract at the first broken promise."""
-    name = type(reward).__name__
+def check_reward(reward: Reward, *, device: str = "cpu", name: str | None = None) -> None:
+    """Run `reward` on small inputs and raise BrokenContract, with its name, at the first broken promise."""
+    name = name or type(reward).__name__
     for height, width in SIZES:
         images = torch.rand(3, 3, height, width, generator=stream("check", height, width)).to(device)
         _check_scores(name, reward, images)

@@ -65,9 +65,17 @@ class ClipTowers:
         if not any((Path(folder) / name).is_file() for name in TOKENIZER_FILES):
             # The library would make an empty tokenizer, to which all prompts are one.
             raise BadConfig(f"{folder} has no tokenizer: it needs {' or '.join(TOKENIZER_FILES)}")
-        model = CLIPModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
+        try:
+            model, report = CLIPModel.from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+        except OSError as error:
+            raise BadConfig(f"{folder} has no weights: it needs a model.safetensors") from error
+        if report["missing_keys"]:
+            # The library would fill them with random numbers.
+            raise BadConfig(f"{folder} lacks {len(report['missing_keys'])} weights of its config.json's model")
         tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-        preprocess = _read_preprocess(Path(folder), int(model.config.vision_config.image_size))
+        preprocess = read_preprocess(Path(folder), int(model.config.vision_config.image_size))
         model.to(device=device, dtype=dtype or torch.float32)
         return cls(model, tokenizer, scaled=scaled, preprocess=preprocess, checkpointing=checkpointing)
 
@@ -84,16 +92,7 @@ class ClipTowers:
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Unit vectors (B, D) float32 of images (B, 3, H, W) in [0, 1], with gradients."""
-        tower = self.model.vision_model
-        pixels = self._preprocess(images).to(self.model.visual_projection.weight.dtype)
-        states = tower.pre_layrnorm(tower.embeddings(pixels))
-        for layer in tower.encoder.layers:
-            if self.checkpointing and torch.is_grad_enabled():
-                states = checkpoint(layer, states, None, use_reentrant=False)
-            else:
-                states = layer(states, None)
-        embedded = self.model.visual_projection(tower.post_layernorm(states[:, 0]))
-        return F.normalize(embedded.float(), dim=-1)
+        return see(self.model, self._preprocess(images), checkpointing=self.checkpointing)
 
     def embed_texts(self, prompts: Sequence[str]) -> Tensor:
         """Unit vectors (B, D) float32 of prompts; a prompt is embedded once in the life of this reward."""
@@ -111,10 +110,31 @@ class ClipTowers:
         return torch.stack([self._texts[prompt] for prompt in prompts]).to(device)
 
 
-def _read_preprocess(folder: Path, size: int) -> Preprocess:
-    """The mean and spread that preprocessor_config.json gives, CLIP's own if there is none."""
+def see(model: Any, pixels: Tensor, *, checkpointing: bool = False) -> Tensor:
+    """Unit vectors (B, D) float32 of normalised pixels (B, 3, S, S) by a CLIP model's image tower, with gradients.
+
+    `checkpointing`: recompute each layer in the backward pass instead of keeping what it made.
+    """
+    tower = model.vision_model
+    states = tower.pre_layrnorm(tower.embeddings(pixels.to(model.visual_projection.weight.dtype)))
+    for layer in tower.encoder.layers:
+        if checkpointing and torch.is_grad_enabled():
+            states = checkpoint(layer, states, None, use_reentrant=False)
+        else:
+            states = layer(states, None)
+    embedded = model.visual_projection(tower.post_layernorm(states[:, 0]))
+    return F.normalize(embedded.float(), dim=-1)
+
+
+def read_preprocess(folder: Path, size: int) -> Preprocess:
+    """What the folder's preprocessor_config.json says, with mean and spread of CLIP's own if there is none."""
     file = folder / "preprocessor_config.json"
     settings = json.loads(file.read_text()) if file.is_file() else {}
     mean = tuple(settings.get("image_mean", CLIP_MEAN))
     std = tuple(settings.get("image_std", CLIP_STD))
-    return Preprocess(size=size, mean=mean, std=std)
+    return Preprocess(size=size, mean=mean, std=std, fit="crop-down")
+
+
+def load_towers(folder: Path, *, scaled: bool, device: torch.device | str | None = None) -> ClipTowers:
+    """A row's reward."""
+    return ClipTowers.from_pretrained(folder, scaled=scaled, device=device)

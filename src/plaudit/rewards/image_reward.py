@@ -5,10 +5,12 @@ normalised by a fixed mean and spread. Differs from the published package: gradi
 whole batch is scored at once, prompts are tokenised once, and nothing is downloaded or unpickled.
 
 A folder holds config.json (vision_config, text_config, mlp_sizes, mean, std, max_text_length), a tokenizer,
-and model.safetensors with the published checkpoint's key names, so the published weights need no renaming.
+and model.safetensors with the published checkpoint's key names, so the published weights need no renaming. What was
+published itself, ImageReward.pt with med_config.json and BERT's tokenizer, loads by `load_image_reward`.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,11 +23,18 @@ from torch.utils.checkpoint import checkpoint
 from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
 
 from plaudit.core.errors import BadConfig
+from plaudit.rewards.checkpoint_files import fitting, read_checkpoint
 from plaudit.rewards.preprocess import Preprocess
 
 PUBLISHED_MLP_SIZES = (1024, 128, 64, 16)
 PUBLISHED_MEAN, PUBLISHED_STD = 0.16717362830052426, 1.0333394966054072
 PUBLISHED_TEXT_LENGTH = 35
+PUBLISHED_HEAD_WIDTH = 64
+"""of each of the vision tower's attention heads"""
+PUBLISHED_FILES = ("ImageReward.pt", "med_config.json")
+
+UNUSED_KEYS = ("blip.vision_proj.", "blip.text_proj.", "blip.text_encoder.embeddings.position_ids")
+"""in the published checkpoint and in no score: BLIP's contrastive heads, and a buffer of 0, 1, 2, ..."""
 
 # Of the vision tower's weights: our module's names on the left, the checkpoint's on the right.
 _VISION_KEYS = (
@@ -79,18 +88,15 @@ class ImageRewardModel(nn.Module):
             if not file.is_file():
                 raise BadConfig(f"{folder} is not an ImageReward folder: it has no {file.name}")
         model = cls(json.loads(config_file.read_text()))
-        weights = load_file(weights_file)
-        # Old checkpoints carry this buffer of 0, 1, 2, ...; it is not a weight.
-        weights.pop("blip.text_encoder.embeddings.position_ids", None)
-        names = {published_key(name): name for name in model.state_dict()}
-        missing, unknown = sorted(names.keys() - weights.keys()), sorted(weights.keys() - names.keys())
-        if missing or unknown:
-            raise BadConfig(
-                f"{weights_file} does not fit its config.json: {len(missing)} weights missing {missing[:2]}, "
-                f"{len(unknown)} unknown {unknown[:2]}"
-            )
-        model.load_state_dict({names[key]: tensor.float() for key, tensor in weights.items()})
+        model.load_weights(load_file(weights_file), weights_file)
         return model
+
+    def load_weights(self, weights: Mapping[str, Tensor], file: Path) -> None:
+        """Take weights with the published checkpoint's key names. Raises BadConfig if they are not just those."""
+        used = {name: tensor for name, tensor in weights.items() if not name.startswith(UNUSED_KEYS)}
+        names = {published_key(name): name for name in self.state_dict()}
+        wanted = {key: self.state_dict()[name] for key, name in names.items()}
+        self.load_state_dict({names[key]: tensor for key, tensor in fitting(used, wanted, file).items()})
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write config.json and model.safetensors; the tokenizer is saved by its own save_pretrained."""
@@ -184,6 +190,58 @@ class ImageReward:
             read = self.tokenizer(prompt, padding="max_length", truncation=True, max_length=self.model.max_text_length)
             self._tokens[prompt] = torch.tensor([read["input_ids"], read["attention_mask"]])
         return torch.stack([self._tokens[prompt] for prompt in prompts])
+
+
+def load_image_reward(
+    folder: str | Path,
+    *,
+    tokenizer: str | Path,
+    sha256: str | None = None,
+    device: torch.device | str | None = None,
+) -> ImageReward:
+    """The reward of the published ImageReward.pt and med_config.json, with the folder of BERT's tokenizer.
+
+    `sha256` as in read_checkpoint. Raises BadConfig if files are missing or do not fit together.
+    """
+    checkpoint, med_config = (Path(folder) / name for name in PUBLISHED_FILES)
+    if not med_config.is_file():
+        raise BadConfig(f"{folder} is not what ImageReward was published as: it has no {med_config.name}")
+    weights = read_checkpoint(checkpoint, sha256=sha256)
+    try:
+        config = published_config(weights, json.loads(med_config.read_text()))
+    except KeyError as error:
+        raise BadConfig(f"{checkpoint} or {med_config.name} is not ImageReward's: there is no {error}") from error
+    model = ImageRewardModel(config)
+    model.load_weights(weights, checkpoint)
+    return ImageReward(model.to(device), load_tokenizer(Path(tokenizer)))
+
+
+def published_config(weights: Mapping[str, Tensor], med_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the published checkpoint: the text encoder's is published, the vision tower's is in its shapes."""
+    vision = "blip.visual_encoder."
+    width, side = weights[f"{vision}patch_embed.proj.weight"].shape[0::3]
+    num_patches = weights[f"{vision}pos_embed"].shape[1] - 1
+    layers = {name.split(".")[3] for name in weights if name.startswith(f"{vision}blocks.")}
+    settings = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
+    optional = ("max_position_embeddings", "layer_norm_eps", "hidden_act", "pad_token_id")
+    text = {key: med_config[key] for key in settings} | {key: med_config[key] for key in optional if key in med_config}
+    return {
+        "vision_config": {
+            "hidden_size": width,
+            "intermediate_size": weights[f"{vision}blocks.0.mlp.fc1.weight"].shape[0],
+            "num_hidden_layers": len(layers),
+            "num_attention_heads": max(1, width // PUBLISHED_HEAD_WIDTH),
+            "image_size": math.isqrt(num_patches) * side,
+            "patch_size": side,
+            # BLIP's own; transformers' default is ten times that.
+            "layer_norm_eps": 1e-6,
+        },
+        "text_config": {**text, "encoder_hidden_size": width},
+        "mlp_sizes": PUBLISHED_MLP_SIZES,
+        "mean": PUBLISHED_MEAN,
+        "std": PUBLISHED_STD,
+        "max_text_length": PUBLISHED_TEXT_LENGTH,
+    }
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -1,12 +1,18 @@
 """The table of rewards. To add one, add a row; nothing is imported until a row is built."""
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.core.errors import BadConfig, UnknownName
+from plaudit.core.hub import MODEL_FILES, HubFiles, hub_folder
 from plaudit.core.registry import Entry, Registry
+from plaudit.rewards.published import PUBLISHED
+from plaudit.rewards.published_judges import JUDGES
+from plaudit.rewards.specs import Spec, is_code, parse_spec
 
 if TYPE_CHECKING:
     import torch
@@ -17,16 +23,17 @@ if TYPE_CHECKING:
 
 def _rows(name: str, target: str, summary: str, arguments: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Entry]:
     """One pocket model under its own name and under the name of the reward whose part it plays."""
-    arguments = {"name": f"pocket-{name}", **arguments}
+    arguments, facts = {"name": f"pocket-{name}", **arguments}, {**facts, "differentiable": True}
     return [
         Entry(name=f"pocket-{name}", target=target, summary=summary, arguments=arguments, facts=facts),
         Entry(name=name, target=target, summary=f"{summary} (pocket-{name})", arguments=arguments, facts=facts),
     ]
 
 
-# raw_scale: where scores usually lie, as the paper behind the format reports them. default_weight: ReNO's
-# (Eyring et al. 2024, released code; its CLIP weight of 1 is for a score in 0..1, ours is a hundred times
-# that).
+# raw_scale: where scores usually lie, as a published reward's paper reports them; of the pocket models, from the lowest
+# twentieth of pocket-turbo's pictures with another's prompt to the highest with their own, on PocketEval's prompts.
+# default_weight: ReNO's (Eyring et al. 2024, released code; its CLIP weight of 1 is for a score in 0..1, ours is a
+# hundred times that).
 REWARDS = Registry(
     "reward",
     [
@@ -35,28 +42,28 @@ REWARDS = Registry(
             "plaudit.rewards.table:_load_towers",
             "agreement of image and prompt, CLIP score",
             {"scaled": True},
-            {"raw_scale": (0.0, 100.0), "default_weight": 0.01, "paper": "Hessel et al. 2021, CLIPScore"},
+            {"raw_scale": (-5.0, 20.0), "default_weight": 0.01, "paper": "Hessel et al. 2021, CLIPScore"},
         ),
         *_rows(
             "hps",
             "plaudit.rewards.table:_load_towers",
             "human preference score",
             {"scaled": False},
-            {"raw_scale": (0.2, 0.4), "default_weight": 5.0, "paper": "Wu et al. 2023, HPSv2"},
+            {"raw_scale": (-0.3, 0.8), "default_weight": 5.0, "paper": "Wu et al. 2023, HPSv2"},
         ),
         *_rows(
             "pickscore",
             "plaudit.rewards.table:_load_towers",
             "preference of users who picked one of two images",
             {"scaled": True},
-            {"raw_scale": (20.0, 30.0), "default_weight": 0.05, "paper": "Kirstain et al. 2023, PickScore"},
+            {"raw_scale": (-9.0, 18.0), "default_weight": 0.05, "paper": "Kirstain et al. 2023, PickScore"},
         ),
         *_rows(
             "imagereward",
             "plaudit.rewards.table:_load_image_reward",
             "preference and prompt following, BLIP",
             {},
-            {"raw_scale": (-2.0, 2.0), "default_weight": 1.0, "paper": "Xu et al. 2023, ImageReward"},
+            {"raw_scale": (-2.7, 1.5), "default_weight": 1.0, "paper": "Xu et al. 2023, ImageReward"},
         ),
         *(
             Entry(
@@ -64,81 +71,118 @@ REWARDS = Registry(
                 target="plaudit.rewards.jpeg:jpeg_size",
                 arguments={"sign": sign},
                 summary=f"{sized} the JPEG file in kB, quality 95; no gradient",
-                facts={"raw_scale": scale, "default_weight": 1.0, "paper": "Black et al. 2023, DDPO"},
+                facts={
+                    "raw_scale": scale,
+                    "default_weight": 1.0,
+                    "paper": "Black et al. 2023, DDPO",
+                    "differentiable": False,
+                },
             )
             for name, sign, sized, scale in (
                 ("incompressibility", 1, "size of", (1.0, 650.0)),
                 ("compressibility", -1, "minus the size of", (-650.0, -1.0)),
             )
         ),
+        *PUBLISHED,
+        *JUDGES,
     ],
 )
 
 
-def load_reward(name_or_path: str, *, device: "torch.device | str | None" = None) -> "Reward":
-    """The reward of a row's name, or of a folder in CLIPModel's or ImageReward's format.
+FORMATS = {
+    "clip": "plaudit.rewards.clip_towers:ClipTowers",
+    "image_reward": "plaudit.rewards.image_reward:ImageReward",
+    "blip": "plaudit.rewards.vqa_score:BlipVqa",
+    "qwen2_5_vl": "plaudit.rewards.vlm_judge:QwenJudge",
+}
+"""by a folder's model_type: who loads it; each has `from_pretrained(folder, *, device)`"""
 
-    A folder's CLIP score is exp(logit_scale) times the cosine. `device` is where the model is put first (the
-    CPU if not given); it follows the images afterwards. Raises UnknownName with the nearest name, or
-    BadConfig.
+
+def load_reward(name_or_path: str, *, device: "torch.device | str | None" = None) -> "Reward":
+    """The reward of a row's name or hub id, of a folder or hub id in a format of FORMATS, or of a user's own code.
+
+    Options may follow, as in "hps:smooth=4" (plaudit/rewards/specs.py has them all). A folder's CLIP score is
+    exp(logit_scale) times the cosine. `device` is where the model is put first (the CPU if not given); it follows the
+    images afterwards. Raises UnknownName with the nearest name, or BadConfig.
     """
-    if name_or_path in REWARDS:
-        return REWARDS.find(name_or_path).build(device=device)
+    spec = parse_spec(name_or_path, REWARDS)
+    if spec.weight_said:
+        raise BadConfig(f"{name_or_path!r}: a weight means nothing for a reward alone; leave it out")
+    return _load(spec, device)[0]
+
+
+def load_rewards(specs: Sequence[str], *, device: "torch.device | str | None" = None) -> "WeightedSum":
+    """The weighted sum that specs like "hps:5", "imagereward:1:max=2" or "./my_clip:0.01" describe.
+
+    A part is called by its spec's name, and the options that change its number. Without a weight, a row's
+    default_weight holds, and 1 for a folder, for code, and for what is normalised. Raises BadConfig for a weight that
+    is not a number, an option that cannot work or a part given twice, UnknownName for an unknown name.
+    """
+    from plaudit.rewards.mix import WeightedSum
+
+    wanted = {}
+    for spec in (parse_spec(text, REWARDS) for text in specs):
+        if spec.label in wanted:
+            raise BadConfig(f"reward {spec.label!r} is given twice; give it once, with one weight")
+        wanted[spec.label] = spec
+    loaded = {label: _load(spec, device) for label, spec in wanted.items()}
+    parts = {label: (wanted[label].weight, reward) for label, (reward, _) in loaded.items()}
+    return WeightedSum(parts, scales={label: scale for label, (_, scale) in loaded.items() if scale})
+
+
+def read_spec(spec: str) -> tuple[str, float]:
+    """Name and weight of a spec; a row's name comes back as the table writes it. Raises BadConfig."""
+    found = parse_spec(spec, REWARDS)
+    return found.name, found.weight
+
+
+def _load(spec: Spec, device: "torch.device | str | None") -> "tuple[Reward, tuple[float, float] | None]":
+    """The reward with its options around it, and its typical raw scale if anybody says it."""
+    from plaudit.rewards.composed import composed, scale_of
+
+    reward = _load_code(spec.name) if is_code(spec.name) else _load_named(spec.name, device)
+    return composed(reward, spec, REWARDS), scale_of(spec.name, reward, REWARDS)
+
+
+def _load_code(name: str) -> "Reward":
+    from plaudit.rewards.own import load_own
+
+    try:
+        return load_own(name)
+    except UnknownName as error:
+        source, _, rest = name.partition(":")
+        close = difflib.get_close_matches(source.lower(), [row.name for row in REWARDS], n=1)
+        hint = f" Did you mean the reward {close[0]!r}, with {rest!r} for its weight or option?" if close else ""
+        raise UnknownName(f"{str(error).rstrip('.')}.{hint}") from error
+
+
+def _load_named(name_or_path: str, device: "torch.device | str | None") -> "Reward":
+    if (entry := REWARDS.row_of(name_or_path)) is not None:
+        made: Reward = entry.build(device=device)
+        return made
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         return _load_folder(folder, device)
+    if len(folder.parts) == 2 and name_or_path[0] not in "./~":
+        return _load_folder(hub_folder(HubFiles(hub_id=name_or_path, patterns=MODEL_FILES)), device)
     if len(folder.parts) > 1:
         raise BadConfig(f"there is no reward folder {name_or_path}")
     return REWARDS.find(name_or_path).build(device=device)
 
 
-def load_rewards(specs: Sequence[str], *, device: "torch.device | str | None" = None) -> "WeightedSum":
-    """The weighted sum that specs like "hps:5", "imagereward" or "./my_clip:0.01" describe.
-
-    A part is called by its spec's name. Without a weight, a row's default_weight holds, and 1 for a folder.
-    Raises BadConfig for a weight that is not a number or a name given twice, UnknownName for an unknown name.
-    """
-    from plaudit.rewards.mix import WeightedSum
-
-    wanted: dict[str, float] = {}
-    for spec in specs:
-        name, weight = read_spec(spec)
-        if name in wanted:
-            raise BadConfig(f"reward {name!r} is given twice; give it once, with one weight")
-        wanted[name] = weight
-    return WeightedSum({name: (weight, load_reward(name, device=device)) for name, weight in wanted.items()})
-
-
-def read_spec(spec: str) -> tuple[str, float]:
-    """Name and weight of "name:weight" or "name"; a row's name comes back as the table writes it."""
-    name, colon, number = spec.strip().rpartition(":")
-    if not colon or Path(spec).is_dir():
-        name, number = spec.strip(), ""
-        weight = float(REWARDS.find(name).facts["default_weight"]) if name in REWARDS else 1.0
-    else:
-        try:
-            weight = float(number)
-        except ValueError:
-            raise BadConfig(f"the weight in reward {spec!r} is not a number; write it like hps:5") from None
-    if not name:
-        raise BadConfig(f"reward {spec!r} has no name; write it like hps:5")
-    return (REWARDS.find(name).name if name in REWARDS else name), weight
-
-
 def _load_folder(folder: Path, device: "torch.device | str | None") -> "Reward":
+    from plaudit.rewards.published_folders import load_published_folder
+
+    if (published := load_published_folder(folder, device=device)) is not None:
+        return published
     config = folder / "config.json"
     kind = json.loads(config.read_text()).get("model_type") if config.is_file() else None
-    if kind == "clip":
-        from plaudit.rewards.clip_towers import ClipTowers
-
-        return ClipTowers.from_pretrained(folder, device=device)
-    if kind == "image_reward":
-        from plaudit.rewards.image_reward import ImageReward
-
-        return ImageReward.from_pretrained(folder, device=device)
-    raise UnknownName(
-        f"{folder} holds no reward: its config.json must say model_type 'clip' or 'image_reward', got {kind!r}"
-    )
+    if kind not in FORMATS:
+        known = " or ".join(map(repr, FORMATS))
+        raise UnknownName(f"{folder} holds no reward: its config.json must say model_type {known}, got {kind!r}")
+    module, family = FORMATS[kind].split(":")
+    made: Reward = getattr(import_module(module), family).from_pretrained(folder, device=device)
+    return made
 
 
 def _load_towers(name: str, *, scaled: bool, device: "torch.device | str | None" = None) -> "Reward":

@@ -30,6 +30,8 @@ class FixedLook:
     """P of them"""
     scores: "Mapping[str, Reward]"
     """by the name of the metric, its mean over the images"""
+    batch_size: int = 16
+    """images that a reward sees at once"""
 
     def __call__(self, done: int) -> dict[str, float]:
         import torch
@@ -40,11 +42,16 @@ class FixedLook:
             images = self.draw()
             group = len(images) // len(self.prompts)
             texts = [prompt for prompt in self.prompts for _ in range(group)]
-            found = {name: float(reward(images, texts).mean()) for name, reward in self.scores.items()}
+            found = {name: self._mean(reward, images, texts) for name, reward in self.scores.items()}
         if group > 1:
             found["diversity"] = float(in_group_distance(images, group).mean())
         write_whole(self.folder / SAMPLES / f"{done:06d}.png", png_bytes(sheet(images, group)))
         return found
+
+    def _mean(self, reward: "Reward", images: "Tensor", texts: Sequence[str]) -> float:
+        pieces = range(0, len(images), self.batch_size)
+        sums = [reward(images[at : at + self.batch_size], texts[at : at + self.batch_size]).sum() for at in pieces]
+        return float(sum(sums)) / len(images)
 
 
 def sheet(images: "Tensor", columns: int) -> "Tensor":

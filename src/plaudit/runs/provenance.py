@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from plaudit import __version__
 from plaudit.core.errors import BadConfig
-from plaudit.core.hub import WEIGHTS, HubFiles, cached_folder, commit_of
+from plaudit.core.hub import MODEL_FILES, PIPELINE_FILES, WEIGHTS, HubFiles, cached_folder, commit_of
 from plaudit.core.registry import Registry
+from plaudit.rewards.specs import is_code
 from plaudit.runs.files import finite
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from plaudit.generators.tuned import Chosen, Patch
 
 FORMAT = 1
 """of the JSON object; a change that an older reader would misread raises it"""
@@ -81,6 +84,7 @@ def one_line(provenance: Mapping[str, Any]) -> str:
         "Steps": settings.get("steps"),
         "Seed": settings.get("seed"),
         "Model": settings.get("model"),
+        "LoRA": settings.get("lora"),
         "Method": settings.get("method"),
         "Rewards": " ".join(settings.get("reward", ())),
         "Image": f"{provenance['prompt_index']}/{provenance['image_index']}",
@@ -91,7 +95,7 @@ def one_line(provenance: Mapping[str, Any]) -> str:
 
 def check_known(table: Registry, name: str) -> None:
     """Raises UnknownName, with the nearest match, for a name of no row that cannot be a path or hub id."""
-    if "/" not in name and not Path(name).is_dir():
+    if "/" not in name and not Path(name).is_dir() and not is_code(name):
         table.find(name)
 
 
@@ -99,22 +103,78 @@ def source_of(table: Registry, name: str) -> dict[str, Any]:
     """Which model or reward a name stands for: commit, licence and the sha256 of each file of weights.
 
     Ask after loading: only then does the cache know the commit of what has no pinned one. A recipe's further
-    repositories are under "with".
+    repositories are under "with". A user's own reward is the file of its code. Where environment variables say what a
+    row is (never keys), their values are under "environment".
     """
+    if is_code(name):
+        return _of_code(name)
     entry = table.row_of(name)
     if entry is None:
         folder = Path(name)
+        if (folder / "run.json").is_file():
+            from plaudit.generators.tuned import choose
+
+            if (chosen := choose(name)).patches:
+                return source_of_model(table, chosen)
         if folder.is_dir() or "/" not in name:
             weights = checksums(folder) if folder.is_dir() else {}
             return {"name": name, "hub_id": None, "revision": None, "licence": None, "weights": weights}
-        return {"name": name, "licence": None, **_of_hub(HubFiles(hub_id=name))}
-    source = {"name": entry.name, "hub_id": entry.hub_id, "revision": entry.revision, "licence": entry.licence}
+        patterns = MODEL_FILES if table.kind == "reward" else PIPELINE_FILES
+        return {"name": name, "licence": None, **_of_hub(HubFiles(hub_id=name, patterns=patterns))}
+    source: dict[str, Any] = {
+        "name": entry.name,
+        "hub_id": entry.hub_id,
+        "revision": entry.revision,
+        "licence": entry.licence,
+    }
+    if named := str(entry.facts.get("environment", "")).split():
+        source["environment"] = {variable: os.environ.get(variable) for variable in named}
     if entry.hub_id is None:
         return {**source, "weights": checksums(_embedded(entry.arguments))}
     found = [_of_hub(files) for files in entry.needs]
     own: dict[str, Any] = next((it for it in found if it["hub_id"] == entry.hub_id), {"weights": {}})
     others = [it for it in found if it is not own]
     return {**source, **own, **({"with": others} if others else {})}
+
+
+def source_of_model(table: Registry, chosen: "Chosen") -> dict[str, Any]:
+    """`source_of` a model; what is laid over it, and in which order, is under "patches"."""
+    source = source_of(table, chosen.model)
+    if not chosen.patches:
+        return source
+    return {**source, "patches": [_of_patch(patch) for patch in chosen.patches]}
+
+
+def _of_patch(patch: "Patch") -> dict[str, Any]:
+    if patch.whole:
+        weights = {f"{patch.weights.name}/{name}": digest for name, digest in checksums(patch.weights).items()}
+    else:
+        weights = {patch.weights.name: _sha256(patch.weights)}
+    return {"path": str(patch.place), "scale": patch.scale, "weights": weights}
+
+
+def check_patches(made: Mapping[str, Any]) -> None:
+    """Raises BadConfig if what was laid over a picture's model is not what lies there now."""
+    flag = "--lora" if made["settings"].get("lora") else "--model"
+    for patch in made.get("sources", {}).get("model", {}).get("patches", ()):
+        place = Path(patch["path"]).expanduser()
+        for name, digest in patch["weights"].items():
+            file = place / name if place.is_dir() else place
+            if not file.is_file():
+                raise BadConfig(f"{str(place)!r} no longer holds {name}; say where that is with {flag}")
+            if _sha256(file) != digest:
+                raise BadConfig(
+                    f"{str(place)!r} has changed since the picture was drawn with it; say {flag} {place} to draw with "
+                    "what is there now"
+                )
+
+
+def _of_code(name: str) -> dict[str, Any]:
+    from plaudit.rewards.own import file_of
+
+    file = file_of(name)
+    code = {file.name: _sha256(file)} if file is not None else {}
+    return {"name": name, "hub_id": None, "revision": None, "licence": None, "weights": code}
 
 
 def _of_hub(files: HubFiles) -> dict[str, Any]:

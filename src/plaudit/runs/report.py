@@ -199,6 +199,7 @@ def _text(value: Any) -> str:
             value.get("licence"),
             *sums,
         ]
+        facts += [f"with {patch['path']} x {patch['scale']:g}, {_text(patch)}" for patch in value.get("patches", ())]
         return ", ".join(str(fact) for fact in facts if fact)
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))

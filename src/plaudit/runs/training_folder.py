@@ -8,7 +8,7 @@ from typing import Any
 
 from plaudit import __version__
 from plaudit.core.errors import BadConfig
-from plaudit.runs.checkpoints import Checkpoints
+from plaudit.runs.checkpoints import Checkpoint, Checkpoints
 from plaudit.runs.files import write_json
 from plaudit.runs.folder import HOME, claim, claim_free
 from plaudit.runs.provenance import FORMAT, hardware, versions
@@ -82,6 +82,10 @@ class TrainingFolder:
         """Updates that a restart would not repeat."""
         newest = Checkpoints(self.path).newest()
         return int(newest.facts["update"]) if newest else 0
+
+    def best(self) -> Checkpoint | None:
+        """The checkpoint that looks liked best."""
+        return Checkpoints(self.path).best()
 
     def lines(self) -> list[dict[str, Any]]:
         """The log's lines, oldest first."""

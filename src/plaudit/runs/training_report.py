@@ -46,7 +46,7 @@ def page(folder: TrainingFolder) -> str:
 <body>
 <header><h1>{escape(title)}</h1>
 <p>{escape(folder.manifest["status"])}, {len([it for it in lines if it["update"] > 0])} updates,
-<code>{escape(folder.manifest["command"])}</code></p></header>
+<code>{escape(folder.manifest["command"])}</code></p>{_ended(folder.manifest)}</header>
 <h2>The same prompts and noises</h2>
 <div class="cards">{_pictures(folder.path)}</div>
 <h2>Curves</h2>
@@ -56,6 +56,11 @@ def page(folder: TrainingFolder) -> str:
 </body>
 </html>
 """
+
+
+def _ended(manifest: dict[str, Any]) -> str:
+    """Why it ended before its time, if it did."""
+    return f"<p>{escape(manifest['ended_early'])}.</p>" if manifest.get("ended_early") else ""
 
 
 def _pictures(path: Path) -> str:

@@ -14,7 +14,7 @@ class CheckOptions:
     kind: str = field(metadata={"positional": 1, "placeholder": "KIND"})
     """reward or model"""
     name: str = field(metadata={"positional": 1, "placeholder": "NAME"})
-    """a name of the table, or a folder"""
+    """a name of the table, a folder, or a reward of your own: my_module:MyReward or ./file.py:MyReward"""
     device: str | None = None
     """cpu, cuda or mps; left out: a GPU if there is one"""
 
@@ -30,10 +30,12 @@ def run(options: CheckOptions) -> int:
     device = device_of(options.device)
     if options.kind == "reward":
         from plaudit.rewards.check import check_reward
-        from plaudit.rewards.table import REWARDS, load_reward
+        from plaudit.rewards.table import REWARDS, load_rewards, read_spec
 
-        tell_licences(REWARDS, [options.name])
-        check_reward(load_reward(options.name, device=device), device=str(device))
+        tell_licences(REWARDS, [read_spec(options.name)[0]])
+        # A weight is no part of the contract, so that a spec can be checked as it stands elsewhere.
+        ((label, (_, reward)),) = load_rewards([options.name], device=device).parts.items()
+        check_reward(reward, device=str(device), name=label)
     else:
         from plaudit.generators.check import check_generator
         from plaudit.generators.table import GENERATORS, load_generator
@@ -51,6 +53,7 @@ COMMAND = Command(
 plaudit check reward pocket-hps
 plaudit check model pocket-turbo
 plaudit check reward ./my_clip                          a folder in CLIPModel's format
+plaudit check reward my_module:MyReward                 a class of your own
 """,
     options=CheckOptions,
     run=run,

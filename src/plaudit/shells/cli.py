@@ -6,6 +6,7 @@ Nothing here imports torch, so every help page answers at once.
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Sequence
 
@@ -196,4 +197,11 @@ def _quieten() -> None:
 
 
 def _complain(sentence: str) -> None:
-    print(f"plaudit: {sentence}", file=sys.stderr)
+    """Of several processes the first speaks for all.
+
+    A launcher ends them all when one ends: the others leave the first some time to say it.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:
+        time.sleep(2)
+        return
+    print(f"plaudit: {sentence}", file=sys.stderr, flush=True)

@@ -3,14 +3,16 @@
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from plaudit.core.errors import PlauditError
-from plaudit.shells.flags import Command
+from plaudit.core.errors import BadConfig, PlauditError
+from plaudit.shells.flags import Command, WrongUsage
 
 GOOD, NOTE, BAD = "good", "note", "bad"
 
@@ -19,6 +21,17 @@ GOOD, NOTE, BAD = "good", "note", "bad"
 class DoctorOptions:
     """All that `plaudit doctor` takes."""
 
+    plan: str | None = field(default=None, metadata={"placeholder": "MODEL"})
+    """instead of looking around: what this model of the table, or folder, will need of a GPU's memory, counted from
+    its configs; takes about a minute and no weights"""
+    memory: float | None = field(default=None, metadata={"placeholder": "GB"})
+    """with --plan: of a GPU with so many gigabytes; left out: 8, 16, 24, 48 and 80"""
+    reward: tuple[str, ...] = ()
+    """with --plan: rewards that judge the pictures, of the table (plaudit list rewards); left out: none"""
+    batch_size: int = 1
+    """with --plan: images at once"""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """with --plan: the networks' precision"""
     json: bool = False
     """print one JSON object on stdout, and nothing else there"""
 
@@ -34,7 +47,11 @@ class Finding:
 
 
 def run(options: DoctorOptions) -> int:
-    """Look at everything; 1 if the main job cannot run here."""
+    """Look at everything, or plan a model; 1 if the main job cannot run here, or no card holds the model."""
+    if options.plan is not None:
+        return _plan(options, options.plan)
+    if (options.memory, options.reward, options.batch_size) != (None, (), 1):
+        raise WrongUsage("--memory, --reward and --batch-size say more about a plan; name its model: --plan MODEL")
     found = [finding for look in LOOKS for finding in look()]
     works = all(finding.state != BAD for finding in found)
     if options.json:
@@ -45,6 +62,24 @@ def run(options: DoctorOptions) -> int:
         print(f"{signs[finding.state]}  {finding.what:<20}{finding.says}")
     print("\neverything that `plaudit generate` needs works" if works else "\nsee the lines marked BAD")
     return 0 if works else 1
+
+
+def _plan(options: DoctorOptions, model: str) -> int:
+    if options.memory is not None and not 0 < options.memory < math.inf:
+        raise BadConfig(f"--memory is a GPU's memory in gigabytes, more than 0, got {options.memory:g}")
+    from plaudit.generators.memory_plan import plan_memory
+    from plaudit.generators.memory_settings import PRESETS
+    from plaudit.shells.planning import as_json, as_text
+
+    plan = plan_memory(
+        model,
+        rewards=options.reward,
+        batch_size=options.batch_size,
+        dtype=options.dtype,
+        gigabytes=tuple(PRESETS) if options.memory is None else (options.memory,),
+    )
+    print(as_json(plan) if options.json else as_text(plan))
+    return 0 if any(card.settings is not None for card in plan.cards) else 1
 
 
 def packages() -> Iterator[Finding]:
@@ -139,10 +174,15 @@ LOOKS = (packages, torchvision, devices, models, room)
 
 COMMAND = Command(
     name="doctor",
-    purpose="Look at packages, devices, embedded models, cache and disk; say what works and what to do.",
+    purpose=(
+        "Look at packages, devices, embedded models, cache and disk; say what works and what to do.\n"
+        "Or plan a model's memory before its weights are loaded."
+    ),
     examples="""
 plaudit doctor
 plaudit doctor --json
+plaudit doctor --plan sdxl-turbo                        weights, activations, and what fits which GPU
+plaudit doctor --plan flux-schnell --memory 24 --batch-size 4 --reward hpsv2.1 imagereward-v1
 """,
     options=DoctorOptions,
     run=run,

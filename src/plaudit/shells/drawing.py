@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from plaudit.core.errors import BadConfig
-from plaudit.shells.options import DrawingOptions
+from plaudit.shells.options import DEFAULT_MODEL, DrawingOptions
 
 if TYPE_CHECKING:
     import torch
 
     from plaudit.generators.generator import NoiseGenerator
+    from plaudit.generators.tuned import Chosen
     from plaudit.methods.reno import BestSoFar, Step
     from plaudit.rewards.mix import WeightedSum
     from plaudit.rewards.reward import Reward
+    from plaudit.shells.fitting import Fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,44 +26,100 @@ class Workshop:
     reward: "WeightedSum"
     held_out: "Reward | None"
     options: DrawingOptions
-    """with the rewards spelled out"""
+    """with model and rewards spelled out, and no more images at once than fit"""
     sources: dict[str, Any]
     """names, revisions and checksums of all that was loaded"""
+    fit: "Fit | None" = None
+    """what was done so that it fits a GPU's memory"""
 
 
-def set_up(options: DrawingOptions) -> Workshop:
-    """Load the model and the rewards. Raises UnknownName or BadConfig for what cannot work."""
+def set_up(options: DrawingOptions, *, images: int | None = None) -> Workshop:
+    """Load the model and the rewards, as they fit this machine; `images`: how many are to be drawn, if that is known.
+
+    Raises UnknownName or BadConfig for what cannot work.
+    """
     options = spell_out(options)
-    from plaudit.generators.table import GENERATORS, load_generator
     from plaudit.rewards.table import REWARDS, load_reward, load_rewards, read_spec
     from plaudit.runs.provenance import check_known, source_of
+    from plaudit.shells.fitting import fit_memory
     from plaudit.shells.licences import tell_licences
 
     device = device_of(options.device)
     specs = [read_spec(spec) for spec in options.reward]
     if options.guard_held_out and not options.held_out:
         raise BadConfig("--guard-held-out watches a held-out reward; name one with --held-out")
-    if options.held_out and options.held_out.lower() in {name for name, _ in specs}:
+    held_names = [read_spec(options.held_out)[0]] if options.held_out else []
+    if set(held_names) & {name for name, _ in specs}:
         raise BadConfig(f"{options.held_out!r} cannot be optimised and held out at once")
-    for table, name in ((GENERATORS, options.model), *((REWARDS, name) for name, _ in specs)):
-        check_known(table, name)
-    tell_licences(GENERATORS, [options.model])
-    tell_licences(REWARDS, [name for name, _ in specs] + ([options.held_out] if options.held_out else []))
-    generator = load_generator(options.model, device=device)
+    check_model(options)
+    for name in [name for name, _ in specs] + held_names:
+        check_known(REWARDS, name)
+    tell_licences(REWARDS, [name for name, _ in specs] + held_names)
+    fit = fit_memory(options, chosen_model(options), device, images=images)
+    options = options if fit is None else replace(options, batch_size=fit.batch_size)
+    generator, model = load_model(options, device, fit)
     reward = load_rewards(options.reward, device=device)
+    if compared := reward.by_group():
+        raise BadConfig(
+            f"{compared[0]!r} compares a prompt's images with each other, as a training does; each image here is drawn "
+            "for itself, so use normalise"
+        )
     held_out = load_reward(options.held_out, device=device) if options.held_out else None
     # Only now is it known which commit of the hub they are.
     sources = {
-        "model": source_of(GENERATORS, options.model),
+        "model": model,
         "rewards": [{"weight": weight, **source_of(REWARDS, name)} for name, weight in specs],
-        "held_out": source_of(REWARDS, options.held_out) if options.held_out else None,
+        "held_out": source_of(REWARDS, held_names[0]) if held_names else None,
     }
-    return Workshop(generator=generator, reward=reward, held_out=held_out, options=options, sources=sources)
+    return Workshop(generator=generator, reward=reward, held_out=held_out, options=options, sources=sources, fit=fit)
+
+
+def chosen_model(options: DrawingOptions) -> "Chosen":
+    """Which model is meant, and what is laid over it. Raises BadConfig for a LoRA that is not there."""
+    from plaudit.generators.tuned import choose
+
+    model = options.model or (None if options.lora else DEFAULT_MODEL)
+    if options.sampling_steps is not None and options.sampling_steps < 1:
+        raise BadConfig(f"--sampling-steps must be at least 1, got {options.sampling_steps}")
+    if options.lora is None and options.lora_scale != 1:
+        raise BadConfig("--lora-scale says how much of a LoRA; name one with --lora")
+    return choose(model, lora=options.lora, scale=options.lora_scale, steps=options.sampling_steps)
+
+
+def check_model(options: DrawingOptions) -> None:
+    """Raises UnknownName, with the nearest match, or BadConfig for a model that cannot be; tells its licence."""
+    from plaudit.generators.table import GENERATORS
+    from plaudit.runs.provenance import check_known
+    from plaudit.shells.licences import tell_licences
+
+    model = chosen_model(options).model
+    check_known(GENERATORS, model)
+    tell_licences(GENERATORS, [model])
+
+
+def load_model(
+    options: DrawingOptions, device: "torch.device", fit: "Fit | None" = None
+) -> "tuple[NoiseGenerator, dict[str, Any]]":
+    """The model with what is laid over it, as it fits the device if that is known, and where both come from."""
+    from plaudit.generators.table import GENERATORS, load_generator
+    from plaudit.runs.provenance import source_of_model
+
+    chosen = chosen_model(options)
+    home, dtype = (device, None) if fit is None else (fit.home, fit.dtype)
+    generator = load_generator(
+        options.model or chosen.model, device=home, dtype=dtype, steps=options.sampling_steps, lora=options.lora,
+        lora_scale=options.lora_scale,
+    )  # fmt: skip
+    if fit is not None:
+        fit.put_to_work(generator)
+    # Only now is it known which commit of the hub it is.
+    return generator, source_of_model(GENERATORS, chosen)
 
 
 def spell_out(options: DrawingOptions) -> DrawingOptions:
-    """The options with default rewards named: a later change of defaults changes no recorded run."""
-    return replace(options, reward=options.reward or default_reward_specs())
+    """The options with default rewards and model named: a later change of defaults changes no recorded run."""
+    model = options.model or chosen_model(options).model
+    return replace(options, model=model, reward=options.reward or default_reward_specs())
 
 
 def default_reward_specs() -> tuple[str, ...]:

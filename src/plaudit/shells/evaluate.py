@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ def run(options: EvaluateOptions) -> int:
     found = draw_and_judge(
         suite, generator, rows, draw=draw, images_per_prompt=options.images_per_prompt, seed=options.seed
     )
-    with _bar(f"evaluating {options.model}", total=len(every), done=len(done)) as advance:
+    with _bar(f"evaluating {sources['model']['name']}", total=len(every), done=len(done)) as advance:
         try:
             for batch, images in found:
                 judged += batch
@@ -80,18 +80,12 @@ def run(options: EvaluateOptions) -> int:
 
 def _drawing(options: EvaluateOptions) -> "tuple[NoiseGenerator, Draw | None, dict[str, Any]]":
     """The model, how the method draws prompts (None if pictures are taken as they come), and what was loaded."""
-    from plaudit.shells.drawing import device_of, set_up, start
+    from plaudit.shells.drawing import check_model, device_of, load_model, set_up, start
 
     if options.method == "none":
-        from plaudit.generators.table import GENERATORS, load_generator
-        from plaudit.runs.provenance import check_known, source_of
-        from plaudit.shells.licences import tell_licences
-
-        check_known(GENERATORS, options.model)
-        tell_licences(GENERATORS, [options.model])
-        generator = load_generator(options.model, device=device_of(options.device))
-        # Only now is it known which commit of the hub it is.
-        return generator, None, {"model": source_of(GENERATORS, options.model)}
+        check_model(options)
+        generator, model = load_model(options, device_of(options.device))
+        return generator, None, {"model": model}
     shop = set_up(options)
 
     def draw(prompts: Sequence[str], only: Sequence[int] | None) -> "Iterator[Step]":
@@ -104,7 +98,9 @@ def _settings(options: EvaluateOptions, sources: Mapping[str, Any]) -> dict[str,
     """What decides the verdicts; how many of the prompts are drawn does not."""
     from plaudit.shells.drawing import spell_out
 
-    spelled = decisive(options if options.method == "none" else spell_out(options))
+    named = spell_out(options)
+    # Where nothing is optimised, rewards decide nothing.
+    spelled = decisive(replace(named, reward=options.reward) if options.method == "none" else named)
     return {name: value for name, value in spelled.items() if name != "prompts"} | {"sources": dict(sources)}
 
 
@@ -150,6 +146,7 @@ COMMAND = Command(
     examples="""
 plaudit evaluate pocket                                 pocket-turbo as it is
 plaudit evaluate pocket --model pocket-base
+plaudit evaluate pocket --model runs/mine               a training's model, over the one that it began with
 plaudit evaluate pocket --method reno --prompts 48 --images-per-prompt 1
 plaudit evaluate pocket --out runs/eval --json
 """,

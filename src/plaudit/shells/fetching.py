@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.core.errors import BadConfig, PlauditError, UnknownName
-from plaudit.core.hub import HubFiles, Listing, download, free_bytes, listing_of
+from plaudit.core.hub import MODEL_FILES, HubFiles, Listing, NoWeights, download, free_bytes, listing_of
 from plaudit.core.registry import Registry
 from plaudit.shells.flags import Command, nearest
 from plaudit.shells.licences import tell_licences
@@ -18,7 +18,7 @@ class FetchOptions:
     """All that `plaudit fetch` takes."""
 
     names: tuple[str, ...] = field(metadata={"positional": "+", "placeholder": "NAME"})
-    """models and rewards of the tables, or hub ids of pipelines"""
+    """models and rewards of the tables, or hub ids of pipelines and of CLIP models"""
     dry_run: bool = False
     """show files and sizes; download nothing"""
     json: bool = False
@@ -53,7 +53,7 @@ def run(options: FetchOptions) -> int:
     wanted = [wanted_of(name) for name in dict.fromkeys(options.names)]
     for table in _tables():
         tell_licences(table, options.names)
-    found = [[Found(files=it, listing=listing_of(it, asked_as=one.name)) for it in one.needs] for one in wanted]
+    found = [[_found(one, it) for it in one.needs] for one in wanted]
     if not options.dry_run:
         _check_room([it.listing for repositories in found for it in repositories])
     for number, one in enumerate(wanted):
@@ -101,6 +101,17 @@ def _check_room(listings: Sequence[Listing]) -> None:
             f"{size_in_words(missing)} are to be downloaded and {size_in_words(free)} are free where the hub's cache "
             f"is, {str(_cache())!r}; free some, or set HF_HOME to another place"
         )
+
+
+def _found(one: Wanted, files: HubFiles) -> Found:
+    """What a repository holds; one of no row may be a single model instead of a pipeline."""
+    try:
+        return Found(files=files, listing=listing_of(files, asked_as=one.name))
+    except NoWeights:
+        if one.licence is not None:
+            raise
+        single = replace(files, patterns=MODEL_FILES)
+        return Found(files=single, listing=listing_of(single, asked_as=one.name))
 
 
 def _fetched(one: Wanted, found: Found) -> Found:
@@ -162,6 +173,7 @@ COMMAND = Command(
     examples="""
 plaudit fetch sd-turbo
 plaudit fetch sd-turbo hyper-sdxl --dry-run             files and sizes, and which are here
+plaudit fetch hpsv2.1 imagereward-v1                    rewards too
 plaudit fetch someone/some-pipeline                     half-precision safetensors of any known family
 """,
     options=FetchOptions,

@@ -45,6 +45,8 @@ class Command:
     """the exit code for the options"""
     recorded: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     """settings to start from, given what was typed: those of an image or of a run to repeat"""
+    sections: Mapping[str, str] | None = None
+    """titles on the help page, each by the first of its fields; without any, flags stand in one row"""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
@@ -157,14 +159,17 @@ def _parser(command: Command, *, flags_only: bool = False) -> jsonargparse.Argum
         default_env=False,
     )
     docs, hints = field_docs(command.options), get_type_hints(command.options)
-    for field in _flag_fields(command) if flags_only else fields(command.options):
-        _add(parser, field, docs[field.name], hints[field.name])
+    place: Any = parser
+    for option in _flag_fields(command) if flags_only else fields(command.options):
+        if command.sections and option.name in command.sections:
+            place = parser.add_argument_group(command.sections[option.name])
+        _add(place, option, docs[option.name], hints[option.name])
     if _flag_fields(command):
         parser.add_argument(SETTINGS_FLAG, metavar="FILE", help="YAML file of settings; flags go over it")
     return parser
 
 
-def _add(parser: jsonargparse.ArgumentParser, field: "Field[Any]", doc: str, hint: Any) -> None:
+def _add(parser: Any, field: "Field[Any]", doc: str, hint: Any) -> None:
     count = field.metadata.get("positional")
     many = get_origin(hint) is tuple
     placeholder = field.metadata.get("placeholder", _placeholder(hint))
@@ -183,11 +188,18 @@ def _add(parser: jsonargparse.ArgumentParser, field: "Field[Any]", doc: str, hin
         parser.add_argument(flag_of(field), dest=field.name, type=hint, default=default, metavar=placeholder, help=doc)
 
 
+def _without_none(hint: Any) -> Any:
+    """The type of an option that may be left out."""
+    plain = [it for it in get_args(hint) if it is not type(None)]
+    return plain[0] if get_origin(hint) is not Literal and len(plain) == 1 and type(None) in get_args(hint) else hint
+
+
 def _default(field: "Field[Any]") -> Any:
     return field.default_factory() if field.default_factory is not MISSING else field.default
 
 
 def _placeholder(hint: Any) -> str:
+    hint = _without_none(hint)
     if get_origin(hint) is Literal:
         return "|".join(map(str, get_args(hint)))
     plain = [t for t in get_args(hint) or (hint,) if t is not type(None)]
@@ -226,7 +238,7 @@ def _sentence(command: Command, message: str) -> str:
     key = re.search(r'Parser key "(\w+)"', message)
     given = re.search(r"(?:Given value|Got value|value): (.*)", message)
     if key and given:
-        hint = get_type_hints(command.options)[key[1]]
+        hint = _without_none(get_type_hints(command.options)[key[1]])
         options = get_args(hint) if get_origin(hint) is Literal else ()
         value = given[1].strip()
         field = next(f for f in fields(command.options) if f.name == key[1])

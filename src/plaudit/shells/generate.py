@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.core.errors import BadConfig
+from plaudit.rewards.specs import is_code
 from plaudit.shells.flags import Command, WrongUsage, flag_of
 from plaudit.shells.options import UNDECISIVE, GenerateOptions, decisive
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from plaudit.shells.drawing import Workshop
     from plaudit.shells.progress import Watch
 
-FREE_ON_RESUME = ("resume", "json", "device", "batch_size")
+FREE_ON_RESUME = ("resume", "json", "device", "memory", "batch_size")
 """what may be said beside --resume, because no picture depends on it"""
 
 
@@ -69,15 +70,17 @@ def run(options: GenerateOptions) -> int:
 
     config_of(options, images_per_prompt=job.images_per_prompt)  # its mistakes show before models are loaded
     folder = RunFolder.open(options.resume) if options.resume else None
-    shop = set_up(options)
+    shop = set_up(options, images=len(job.rows))
     if folder is None:
         typed = shlex.join(["plaudit", *sys.argv[1:]])
-        settings = decisive(replace(options, reward=shop.options.reward))
+        settings = decisive(replace(options, model=shop.options.model, reward=shop.options.reward))
         folder = RunFolder.create(options.out, command=typed, settings=settings, sources=shop.sources)
     elif folder.manifest["sources"] != json.loads(json.dumps(shop.sources)):
         raise BadConfig(
             f"the model or a reward is not the one that {str(folder.path)!r} was begun with; start a new run"
         )
+    if shop.fit is not None:
+        folder.manifest["memory"] = shop.fit.record()
     with folder.keeping_what_is_finished(len(job.rows)):
         folder.set_status("running")
         done = folder.finished_rows()
@@ -164,7 +167,7 @@ def recorded(typed: Mapping[str, Any]) -> Mapping[str, Any]:
     if typed["resume"]:
         return _of_run(typed)
     if typed["from_image"]:
-        return _of_image(typed["from_image"])
+        return _of_image(typed)
     return {}
 
 
@@ -180,16 +183,33 @@ def _of_run(typed: Mapping[str, Any]) -> Mapping[str, Any]:
     return RunFolder.open(typed["resume"]).manifest["settings"]
 
 
-def _of_image(path: Path) -> Mapping[str, Any]:
-    from plaudit.runs.provenance import read_provenance
+def _of_image(typed: Mapping[str, Any]) -> Mapping[str, Any]:
+    from plaudit.runs.provenance import check_patches, read_provenance
 
+    path: Path = typed["from_image"]
     made = read_provenance(path)
     if made is None:
         raise BadConfig(f"{str(path)!r} does not say how it was made; only pictures that plaudit drew do")
+    if not typed["model"] and not typed["lora"]:
+        check_patches(made)
     offsets = {"prompt_offset": made["prompt_index"], "image_offset": made["image_index"], "images_per_prompt": 1}
     known = {f.name for f in fields(GenerateOptions) if f.name not in UNDECISIVE}
     settings = {k: v for k, v in made["settings"].items() if k in known}
+    _refuse_code(path, settings, typed)
     return {**settings, **offsets, "prompts": (made["prompt"],)}
+
+
+def _refuse_code(path: Path, settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    """A picture may come from anybody: code that it names runs only if the user names it too."""
+    from plaudit.rewards.table import read_spec
+
+    for flag, specs in (("reward", settings.get("reward", ())), ("held_out", [settings.get("held_out")])):
+        for spec in filter(None, specs):
+            if not typed[flag] and is_code(read_spec(spec)[0]):
+                raise BadConfig(
+                    f"{str(path)!r} was drawn with code of its maker's, {spec}; if you know and trust it, name it: "
+                    f"--{flag.replace('_', '-')} {spec}"
+                )
 
 
 def _say_what_came_of_it(folder: "RunFolder", *, as_json: bool) -> None:
@@ -262,6 +282,7 @@ plaudit generate "a red ring left of a green square" "two pink hearts" --images-
 plaudit generate "a cyan diamond" --reward hps:5 clip:0.01 --held-out imagereward
 plaudit generate "a cyan diamond" --method best-of-n --steps 100
 plaudit generate --prompts prompts.txt --out runs/mine --json
+plaudit generate "a cyan diamond" --method none --lora runs/2026-01-31-rlcm-pocket-aesthetic
 plaudit generate --resume runs/mine                     go on where a stopped run was
 plaudit generate --from-image runs/mine/images/0000-a-cyan-diamond.png
 """,

@@ -73,25 +73,60 @@ def _suites() -> list[dict[str, Any]]:
 
 
 def _presets() -> list[dict[str, Any]]:
+    return _reno_presets() + _rlcm_presets()
+
+
+def _reno_presets() -> list[dict[str, Any]]:
     from plaudit.methods.reno import RenoConfig
     from plaudit.presets import reno
 
     functions = [value for _, value in inspect.getmembers(reno, inspect.isfunction)]
     presets = [it for it in functions if inspect.signature(it).return_annotation is RenoConfig]
-    return [{"name": it.__name__, "summary": " ".join((it.__doc__ or "").split()), "method": "reno"} for it in presets]
+    return [{"name": it.__name__, "summary": _summary(it), "method": "reno"} for it in presets]
+
+
+def _rlcm_presets() -> list[dict[str, Any]]:
+    from plaudit.presets.rlcm import TASKS
+
+    made = {name: (make, make()) for name, make in TASKS.items()}
+    return [
+        {
+            "name": name,
+            "summary": _summary(make),
+            "method": "rlcm",
+            "rewards": list(task.rewards),
+            "held_out": task.held_out,
+            "prompts": len(task.prompts),
+            "updates": task.config.updates,
+            "images_per_update": task.config.prompts_per_update * task.config.images_per_prompt,
+            "rank": task.rank,
+            "origin": task.origin,
+        }
+        for name, (make, task) in made.items()
+    ]
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return " ".join((function.__doc__ or "").split())
 
 
 def _details(row: dict[str, Any]) -> str:
     """Everything else in the row that says something, on one line."""
     shown = {
-        k.replace("_", " "): v for k, v in row.items() if k not in ("name", "summary") and v not in (None, "", 0.0)
+        key.replace("_", " "): value
+        for key, value in row.items()
+        if key not in ("name", "summary") and (value is False or value not in (None, "", 0.0))
     }
     return " · ".join(f"{key} {_in_words(value)}" for key, value in shown.items())
 
 
 def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
-        return " to ".join(map(str, value)) if len(value) == 2 else " x ".join(map(str, value))
+        numbers = all(isinstance(it, int | float) for it in value)
+        joint = (" to " if len(value) == 2 else " x ") if numbers else ", "
+        return joint.join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -10,22 +10,33 @@ from typing import Any, Literal
 
 Method = Literal["reno", "best-of-n", "evolve", "none"]
 
-UNDECISIVE = ("out", "json", "resume", "from_image", "device", "prompts_file")
+UNDECISIVE = ("out", "json", "resume", "from_image", "device", "memory", "prompts_file")
 """options that are not recorded: no picture depends on them, or their content is under another name"""
+LATER = ("lora", "lora_scale", "sampling_steps")
+"""options that older runs do not know: recorded where they are not at their default"""
+DEFAULT_MODEL = "pocket-turbo"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawingOptions:
     """Model, method and rewards."""
 
-    model: str = "pocket-turbo"
-    """model of the table (plaudit list models) or a folder in its published format"""
+    model: str | None = None
+    """model of the table (plaudit list models), a folder in its published format, or a training's folder; left out:
+    pocket-turbo, or the model that --lora was trained on"""
+    lora: str | None = field(default=None, metadata={"placeholder": "PATH"})
+    """LoRA to lay over the model: a training's folder, or a folder or file with pytorch_lora_weights.safetensors"""
+    lora_scale: float = 1.0
+    """how much of it: 0 is the model as it was"""
+    sampling_steps: int | None = None
+    """steps in which the model draws a picture; left out: the training's, or the model's own"""
     method: Method = field(default="reno", metadata={"placeholder": "reno|best-of-n|evolve|none"})
     """reno: follow the rewards' gradient; best-of-n: try many; evolve: CMA-ES, needs no gradient; none: one
     picture as it comes"""
     reward: tuple[str, ...] = field(default=(), metadata={"placeholder": "NAME:WEIGHT"})
-    """rewards and weights, as in: hps:5 imagereward:1; without a weight the reward's usual one. Left out: the
-    four of ReNO with their published weights"""
+    """rewards and weights, as in: hps:5 imagereward:1; without a weight the reward's usual one. A reward of your own is
+    my_module:MyReward or ./file.py:MyReward. Options follow: smooth=4 (looks), cache, max=0.3, normalise. Left out:
+    the four of ReNO with their published weights"""
     held_out: str | None = None
     """reward that is measured and never optimised"""
     steps: int = 50
@@ -50,6 +61,9 @@ class DrawingOptions:
     """reno: stop an image whose held-out reward falls while the optimised one rises"""
     batch_size: int = 16
     """images drawn at once; changes speed and memory, not the pictures"""
+    memory: float | None = field(default=None, metadata={"placeholder": "GB"})
+    """gigabytes of memory that the run may use: what saves memory is switched on until it fits, and fewer images are
+    drawn at once; left out: what is free on the GPU"""
     device: str | None = None
     """cpu, cuda or mps; left out: a GPU if there is one"""
 
@@ -80,5 +94,7 @@ class GenerateOptions(DrawingOptions):
 
 def decisive(options: DrawingOptions) -> dict[str, Any]:
     """The options to record, as JSON types."""
-    values = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in UNDECISIVE}
+    kept = [f for f in fields(options) if f.name not in UNDECISIVE]
+    values = {f.name: getattr(options, f.name) for f in kept}
+    values = {f.name: values[f.name] for f in kept if f.name not in LATER or values[f.name] != f.default}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -46,13 +46,13 @@ class Plan:
     seeds: tuple[int, ...] = (0, 1, 2)
     horizon: int = 8
     """RLCM's steps"""
-    diffusion_steps: int = 25
+    diffusion_steps: int = 16
     """DDPO's"""
     updates: int = 48
     """of RLCM"""
     diffusion_updates: int = 16
     """of DDPO, whose images cost several times as much"""
-    long_updates: int = 192
+    long_updates: int = 144
     """of the training that goes on for too long"""
     kl_weight: float = 1.0
     """of the one that is held back"""

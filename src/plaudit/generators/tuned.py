@@ -1,0 +1,162 @@
+"""Models with something laid over them: which weights, over which model, in how many steps.
+
+A training's folder says all three. A LoRA alone says only its weights.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plaudit.core.errors import BadConfig
+from plaudit.generators.decoding import LatentGenerator
+from plaudit.generators.lora import merge_lora
+from plaudit.generators.table import GENERATORS
+from plaudit.generators.trained_part import LORA_FILE, UNET_FOLDER
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patch:
+    """Weights to lay over a model."""
+
+    place: Path
+    """as it was named: a training's folder, a LoRA's, or its file"""
+    weights: Path
+    """a LoRA's file, or the folder of a whole U-Net"""
+    scale: float = 1.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether it takes the place of all weights, and is not added to some."""
+        return self.weights.is_dir()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What to load: a model, and what is laid over it, one after the other."""
+
+    model: str
+    """a row's name, a hub id or a pipeline's folder"""
+    steps: int | None
+    """sampling steps; None: the model's own"""
+    patches: tuple[Patch, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a training's folder says about the model that came of it."""
+
+    model: str
+    """that it began with; may be a training's folder again"""
+    steps: int | None
+    patch: Patch
+
+
+def choose(
+    model: str | None, *, lora: str | Path | None = None, scale: float = 1.0, steps: int | None = None
+) -> Chosen:
+    """What is meant by a model's name and, maybe, a LoRA.
+
+    `model` may be a training's folder: the model that it began with, and what it learned over it. Without `model` it is
+    the one that the training in `lora` began with. `steps` are those of the training, if there is one and the model is
+    not another row of the table. Raises BadConfig for a LoRA that is not there, or that does not say what it is for.
+    """
+    over = training_in(Path(lora)) if lora is not None else None
+    patches = [_patch_at(lora, over, scale)] if lora is not None else []
+    if over is not None and (model is None or _same(model, over.patch.place)):
+        # A folder that is named twice is laid over once.
+        model = over.model
+    if model is None:
+        raise BadConfig(f"{str(lora)!r} does not say which model it was made for; name it with --model")
+    ours = over is not None and (model == over.model or GENERATORS.row_of(model) is None)
+    found = over.steps if over is not None and ours else None
+    seen: set[Path] = set()
+    while GENERATORS.row_of(model) is None and (below := training_in(Path(model))) is not None:
+        if (place := below.patch.place.resolve()) in seen:
+            raise BadConfig(f"the training in {model!r} names itself as the model that it began with")
+        seen.add(place)
+        patches.insert(0, below.patch)
+        model, found = below.model, found or below.steps
+    return Chosen(model=model, steps=steps if steps is not None else found, patches=tuple(patches))
+
+
+def training_in(folder: Path) -> Training | None:
+    """What the folder's training left; None if the folder is no training's.
+
+    Raises BadConfig if the training has left no weights yet, or its run.json is damaged.
+    """
+    folder = folder.expanduser()
+    file = folder / "run.json"
+    if not file.is_file():
+        return None
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{str(file)!r} is damaged: it is not JSON") from error
+    if not isinstance(content, dict) or content.get("kind") != "training":
+        return None
+    settings = content.get("settings")
+    if not isinstance(settings, dict) or not isinstance(settings.get("model"), str):
+        raise BadConfig(f"{str(file)!r} is damaged: it does not say which model was trained")
+    weights = next((it for it in (file.parent / LORA_FILE, file.parent / UNET_FOLDER) if it.exists()), None)
+    if weights is None:
+        raise BadConfig(
+            f"the training in {str(folder)!r} has left no weights yet; go on with: plaudit train rlcm --resume {folder}"
+        )
+    patch = Patch(place=folder, weights=weights)
+    return Training(model=settings["model"], steps=settings.get("steps"), patch=patch)
+
+
+def lay_over(generator: Any, patch: Patch) -> None:
+    """Change the generator's U-Net by the patch, in place. Raises BadConfig if it has none, or another one."""
+    from diffusers import UNet2DConditionModel
+
+    unet = generator.denoiser if isinstance(generator, LatentGenerator) else None
+    if not isinstance(unet, UNet2DConditionModel):
+        raise BadConfig(
+            f"{str(patch.place)!r} is laid over a U-Net, which {type(generator).__name__} does not have; Stable "
+            "Diffusion, Stable Diffusion XL and latent consistency models do"
+        )
+    if patch.whole:
+        _take_whole(unet, patch)
+    else:
+        merge_lora(unet, patch.weights, scale=patch.scale)
+
+
+def _take_whole(unet: Any, patch: Patch) -> None:
+    """Give a U-Net all weights of another of its kind."""
+    try:
+        trained = type(unet).from_pretrained(
+            str(patch.weights), torch_dtype=unet.dtype, use_safetensors=True, local_files_only=True
+        )
+        unet.load_state_dict(trained.state_dict())
+    except OSError as error:
+        raise BadConfig(f"{patch.weights} cannot be read: {str(error).splitlines()[0]}") from error
+    except RuntimeError as error:
+        raise BadConfig(f"{patch.weights} does not fit this model's U-Net; it is another model's") from error
+
+
+def _same(one: str | Path, other: str | Path) -> bool:
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
+def _patch_at(place: str | Path, over: Training | None, scale: float) -> Patch:
+    """The patch that a user named. Raises BadConfig if there is none."""
+    path = Path(place)
+    if not math.isfinite(scale):
+        raise BadConfig(f"a LoRA's scale must be a finite number, got {scale}")
+    if over is not None:
+        if over.patch.whole and scale != 1:
+            raise BadConfig(f"{str(place)!r} holds all of a U-Net's weights, which take no scale; leave it out")
+        return Patch(place=path, weights=over.patch.weights, scale=scale)
+    found = path.expanduser()
+    if found.is_dir():
+        if not (found / LORA_FILE).is_file():
+            raise BadConfig(f"{str(place)!r} is neither a training's folder nor one that holds {LORA_FILE}")
+        found = found / LORA_FILE
+    if not found.is_file():
+        raise BadConfig(f"there is no LoRA at {str(place)!r}; give a training's folder, or a file such as {LORA_FILE}")
+    if found.suffix != ".safetensors":
+        raise BadConfig(f"{str(place)!r} is not a safetensors file, and a LoRA is read from nothing else")
+    return Patch(place=path, weights=found, scale=scale)

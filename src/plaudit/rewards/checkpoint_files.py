@@ -1,0 +1,113 @@
+"""Weights that others published as pickles (.pt, .pth): read without ever running what a pickle may ask for.
+
+First the file's sha256 is compared with the one that its row knows, or, where none was published, with the one of this
+machine's first download; only then are tensors read from it, and nothing but tensors.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from plaudit.core.errors import BadConfig
+from plaudit.core.hub import commit_of
+from plaudit.pocket.folders import user_cache
+
+_DAMAGED = (RuntimeError, EOFError, OSError, KeyError, ValueError, IndexError, AttributeError, TypeError)
+"""what reading a file raises that is no checkpoint, or only a part of one"""
+
+
+def read_checkpoint(file: str | Path, *, sha256: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, on the CPU; those below "state_dict" or "model" if it has such a part.
+
+    `sha256`: what the file must have; None trusts a first download of the hub, and any other file as it is. Raises
+    BadConfig if the file is another than that, is damaged, or holds anything but tensors.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise BadConfig(f"there is no checkpoint {file}")
+    check_sum(file, sha256)
+    try:
+        # Mapped instead of read, where the format allows it: half the memory while loading.
+        found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except pickle.UnpicklingError as error:
+        raise BadConfig(
+            f"{file} was not opened: it holds more than tensors, which could run code on this machine; "
+            "ask whoever made it for safetensors"
+        ) from error
+    except _DAMAGED as error:
+        raise BadConfig(f"{file} is damaged or not a checkpoint; delete it and fetch it again") from error
+    return _tensors(found, file)
+
+
+def check_sum(file: Path, sha256: str | None) -> None:
+    """Raise BadConfig if the file's content is not what it must be; remember that of a first download."""
+    if sha256 is None and commit_of(file.parent) is None:
+        return
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    wanted = sha256 or _remembered(file, found)
+    if found != wanted:
+        said = "it was published with" if sha256 else "it had when this machine first downloaded it"
+        raise BadConfig(
+            f"{file} was not opened: its sha256 is {found}, and {said} {wanted}; delete it and fetch it again"
+        )
+
+
+def fitting(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """The weights in float32, if they are exactly those wanted, in the same shapes. Raises BadConfig if not."""
+    missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
+    if missing or unknown:
+        raise BadConfig(
+            f"{file} does not fit its config.json: {len(missing)} weights missing {missing[:2]}, "
+            f"{len(unknown)} unknown {unknown[:2]}"
+        )
+    for name, tensor in weights.items():
+        if tensor.shape != wanted[name].shape:
+            raise BadConfig(
+                f"{file} does not fit its config.json: {name} is {tuple(tensor.shape)}, "
+                f"wanted {tuple(wanted[name].shape)}"
+            )
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def _tensors(found: object, file: Path) -> dict[str, Tensor]:
+    if isinstance(found, dict):
+        inner = next((found[key] for key in ("state_dict", "model") if isinstance(found.get(key), dict)), found)
+        if inner and all(isinstance(tensor, Tensor) for tensor in inner.values()):
+            return {str(name): tensor for name, tensor in inner.items()}
+    raise BadConfig(f"{file} holds no weights by name, so nothing can be loaded from it")
+
+
+def _remembered(file: Path, found: str) -> str:
+    """The sha256 of the first download of this file at this commit; `found` if this is it."""
+    memory = user_cache() / "checkpoint_sums.json"
+    name = "/".join(file.parts[-4:])
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8")) if memory.is_file() else {}
+        wanted = known.get(name)
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadConfig(f"{memory}, which remembers what was downloaded, cannot be read; delete it") from error
+    if wanted is None:
+        # A cache that cannot be written means only that nothing is remembered.
+        with suppress(OSError):
+            _write(memory, {**known, name: found})
+        return found
+    return str(wanted)
+
+
+def _write(memory: Path, sums: Mapping[str, str]) -> None:
+    """Whole or not at all: another process may be reading."""
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=memory.parent, suffix=".part")
+    with os.fdopen(handle, "w", encoding="utf-8") as opened:
+        json.dump(sums, opened, indent=2, sort_keys=True)
+    os.replace(part, memory)

@@ -1,0 +1,281 @@
+"""README.md of a finished training: a model card, as the Hugging Face hub and people read it.
+
+Everything in it is of this training: read from its folder, or said by whoever trained.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from plaudit import __version__
+from plaudit.core.registry import Entry
+from plaudit.generators.table import GENERATORS
+from plaudit.generators.tuned import Chosen, Patch, choose
+from plaudit.runs.files import write_whole
+from plaudit.runs.looks import SAMPLES
+from plaudit.runs.training_folder import TrainingFolder
+
+CARD = "README.md"
+SHOWN_PROMPTS = 5
+HUB_LICENCES = {
+    "Apache-2.0": "apache-2.0",
+    "MIT": "mit",
+    "CreativeML Open RAIL-M": "creativeml-openrail-m",
+    "OpenRAIL++": "openrail++",
+}
+"""by our name of a licence, the hub's; it calls all others "other" and asks for name and page"""
+MEASURES = {
+    "reward": "reward that was trained on",
+    "held_out": "held-out reward, never trained on",
+    "diversity": "diversity: distance of a prompt's pictures",
+}
+"""by the name in the log, what a look measures"""
+
+
+def write_model_card(folder: TrainingFolder, *, prompts: Sequence[str], config: Any) -> Path:
+    """Write README.md into a finished training's folder; returns its path.
+
+    `prompts`: all that were trained on; `config`: the method's, a dataclass.
+    """
+    file = folder.path / CARD
+    write_whole(file, card(folder, prompts=prompts, config=config).encode())
+    return file
+
+
+def card(folder: TrainingFolder, *, prompts: Sequence[str], config: Any) -> str:
+    """The card's text: front matter, then Markdown."""
+    chosen = choose(str(folder.path))
+    whole, base = chosen.patches[-1].whole, chosen.model
+    what = "Weights" if whole else "A LoRA"
+    parts = [
+        f"# {folder.manifest['settings'].get('preset', 'training')} on {base}",
+        f"{what} for {base}, tuned on rewards by policy gradient with Plaudit {__version__}.",
+        _before_and_after(folder),
+        f"## Base model\n\n{_base(chosen)}",
+        f"## Rewards\n\n{_rewards(folder.manifest['sources'])}",
+        f"## Prompts\n\n{_prompts(prompts)}",
+        f"## How to use it\n\n{_in_plaudit(folder.path, prompts[0])}\n\n{_in_diffusers(chosen, prompts[0])}",
+        f"## Intended use and limits\n\n{_limits(folder)}",
+        f"## Settings\n\n{_settings(folder, chosen.patches[-1], asdict(config))}",
+        f"## Papers\n\n{PAPERS}",
+    ]
+    head = yaml.safe_dump(front_matter(folder), sort_keys=False, allow_unicode=True)
+    return f"---\n{head}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def front_matter(folder: TrainingFolder) -> dict[str, Any]:
+    """What the hub reads: base model, licence, tags."""
+    chosen = choose(str(folder.path))
+    entry, whole = GENERATORS.row_of(chosen.model), chosen.patches[-1].whole
+    licence = entry.licence if entry else None
+    named = HUB_LICENCES.get(licence or "", "other" if licence else "unknown")
+    found: dict[str, Any] = {
+        "base_model": (entry.hub_id if entry else None) or chosen.model,
+        "base_model_relation": "finetune" if whole else "adapter",
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "license": named,
+    }
+    if entry and named == "other":
+        found["license_name"] = re.sub(r"[^a-z0-9.+]+", "-", entry.licence.lower()).strip("-")
+        found["license_link"] = entry.licence_page
+    kinds = ["text-to-image", "diffusers", *([] if whole else ["lora"]), "reinforcement-learning", "rlcm", "plaudit"]
+    return {**found, "tags": kinds}
+
+
+def looks(folder: TrainingFolder) -> tuple[dict[str, float], dict[str, float]]:
+    """What the first look measured, and the one at the weights that were left, by name; empty if there was none."""
+    end = _updates(folder)
+    found = [
+        {name[5:]: value for name, value in line.items() if name.startswith("look_")}
+        for line in folder.lines()
+        if line["update"] <= end
+    ]
+    found = [it for it in found if it]
+    return (found[0], found[-1]) if found else ({}, {})
+
+
+def _updates(folder: TrainingFolder) -> int:
+    """Updates behind the weights that were left: all, or those of the best checkpoint where training ended early."""
+    best = folder.best() if folder.manifest.get("ended_early") else None
+    if best is not None:
+        return int(best.facts["update"])
+    return max((int(line["update"]) for line in folder.lines()), default=0)
+
+
+def _before_and_after(folder: TrainingFolder) -> str:
+    before, after = looks(folder)
+    rows = [
+        f"| {MEASURES.get(name, name.replace('_', ' '))} | {_number(value)} | {_number(after.get(name))} |"
+        for name, value in before.items()
+    ]
+    pictures = [it for it in sorted((folder.path / SAMPLES).glob("*.png")) if int(it.stem) <= _updates(folder)]
+    text = "## Before and after\n\nThe same prompts and noises, before the first update and with these weights.\n\n"
+    text += "\n".join(["| | before | after |", "|---|---|---|", *rows])
+    if len(pictures) > 1:
+        first, last = (file.relative_to(folder.path).as_posix() for file in (pictures[0], pictures[-1]))
+        text += f"\n\n| before | after |\n|---|---|\n| ![before]({first}) | ![after]({last}) |"
+    return text
+
+
+def _base(chosen: Chosen) -> str:
+    entry = GENERATORS.row_of(chosen.model)
+    if entry is None:
+        text = f"`{chosen.model}`. Its licence is not known to Plaudit and holds for this model too."
+    else:
+        where = f", [{entry.hub_id}](https://huggingface.co/{entry.hub_id}) at {entry.revision}" if entry.hub_id else ""
+        page = f" ([its text]({entry.licence_page}); {entry.restrictions})" if entry.licence_page else ""
+        text = f"{entry.name}{where}: {entry.summary}. Licence: {entry.licence}{page}, which holds for this model too."
+    if len(chosen.patches) > 1:
+        under = ", then ".join(f"`{patch.place}`" for patch in chosen.patches[:-1])
+        text += f" It had been tuned before: {under}."
+    return text
+
+
+def _rewards(sources: Mapping[str, Any]) -> str:
+    lines = [f"- {_reward(it)}, weight {it['weight']:g}" for it in sources["rewards"]]
+    held_out = sources.get("held_out") or []
+    lines += [f"- {_reward(it)}, held out" for it in ([held_out] if isinstance(held_out, Mapping) else held_out)]
+    return "\n".join(lines)
+
+
+def _reward(source: Mapping[str, Any]) -> str:
+    licence = f" (licence: {source['licence']})" if source.get("licence") else ""
+    return f"{source['name']}{licence}"
+
+
+def _prompts(prompts: Sequence[str]) -> str:
+    # Indented, so that nothing in a prompt is read as Markdown.
+    shown = "\n".join("    " + " ".join(prompt.split()) for prompt in prompts[:SHOWN_PROMPTS])
+    return f"{len(prompts)}, among them:\n\n{shown}"
+
+
+def _in_plaudit(path: Path, prompt: str) -> str:
+    return f"""```sh
+plaudit generate {json.dumps(prompt, ensure_ascii=False)} --method none --lora {json.dumps(str(path))}
+```
+
+```python
+from plaudit import load_generator
+
+generator = load_generator({str(path)!r})
+```"""
+
+
+def _in_diffusers(chosen: Chosen, prompt: str) -> str:
+    entry = GENERATORS.row_of(chosen.model)
+    lines = ["from diffusers import DiffusionPipeline"]
+    if any(patch.whole for patch in chosen.patches):
+        lines[0] += ", UNet2DConditionModel"
+    if entry is not None and entry.hub_id is None:
+        lines += ["from plaudit.pocket.folders import pocket_folder", ""]
+        lines += [f"pipe = DiffusionPipeline.from_pretrained(pocket_folder({entry.name!r}))"]
+    else:
+        lines += ["", f"pipe = DiffusionPipeline.from_pretrained({_repository(entry, chosen.model)!r})"]
+        lines += _lcm_lora(entry)
+    for patch in chosen.patches:
+        lines += _laid_over(str(patch.weights.parent), patch.weights.name, whole=patch.whole)
+    settings = f"num_inference_steps={_steps(entry, chosen)}, guidance_scale={_guidance(entry)}"
+    lines += [f"image = pipe({prompt!r}, {settings}).images[0]"]
+    return "```python\n" + "\n".join(lines) + "\n```"
+
+
+def _laid_over(folder: str, name: str, *, whole: bool) -> list[str]:
+    if whole:
+        return [f"pipe.unet = UNet2DConditionModel.from_pretrained({folder!r}, subfolder={name!r})"]
+    # Merged, as the next may be another's.
+    return [
+        f"pipe.load_lora_weights({folder!r}, weight_name={name!r})",
+        "pipe.fuse_lora()",
+        "pipe.unload_lora_weights()",
+    ]
+
+
+def _lcm_lora(entry: Entry | None) -> list[str]:
+    """What makes a consistency model of the base, where the row says that a LoRA does."""
+    if entry is None or "lora" not in entry.arguments:
+        return []
+    files = entry.arguments["lora"]
+    load, *rest = _laid_over(files.hub_id, files.patterns[0], whole=False)
+    return [
+        "from diffusers import LCMScheduler",
+        "pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)",
+        load,
+        *rest,
+    ]
+
+
+def _repository(entry: Entry | None, model: str) -> str:
+    return str(entry.arguments["folder"].hub_id) if entry else model
+
+
+def _steps(entry: Entry | None, chosen: Chosen) -> int:
+    return chosen.steps or (int(entry.facts["steps"]) if entry else 1)
+
+
+def _guidance(entry: Entry | None) -> float:
+    return float(entry.facts["guidance"]) if entry else 1.0
+
+
+def _limits(folder: TrainingFolder) -> str:
+    before, after = looks(folder)
+    said = [
+        "For research on rewards, and for pictures of prompts like those above. What other prompts become was not "
+        "measured: look at them beside the base model's.",
+        "The rewards are models or rules with mistakes of their own, and training finds what they are wrong about. "
+        "Trust the held-out reward and your eyes more than the one that was trained on.",
+        "All limits, biases and licence terms of the base model remain.",
+    ]
+    if _fell("held_out", before, after) and not _fell("reward", before, after):
+        said.insert(0, "**The held-out reward fell while the trained one rose: this model may be over-trained.**")
+    if early := folder.manifest.get("ended_early"):
+        said.insert(0, f"Training ended early: {early}.")
+    if _fell("diversity", before, after):
+        said.insert(-1, "A prompt's pictures are more alike than the base model's.")
+    return "\n\n".join(said)
+
+
+def _fell(name: str, before: Mapping[str, float], after: Mapping[str, float]) -> bool:
+    first, last = before.get(name), after.get(name)
+    return first is not None and last is not None and last < first
+
+
+def _settings(folder: TrainingFolder, patch: Patch, config: Mapping[str, Any]) -> str:
+    manifest = folder.manifest
+    hardware = manifest["hardware"]
+    facts = {
+        **{name.replace("_", " "): value for name, value in config.items()},
+        "LoRA's rank": None if patch.whole else _rank(patch.weights),
+        "updates made": _updates(folder),
+        "trained on": ", ".join(hardware["gpus"]) or hardware["cpu"],
+        "versions": ", ".join(f"{name} {version}" for name, version in manifest["versions"].items()),
+        "command": f"`{manifest['command']}`",
+    }
+    rows = [f"| {name} | {str(value).replace('|', '&#124;')} |" for name, value in facts.items() if value is not None]
+    return "\n".join(["| setting | value |", "|---|---|", *rows])
+
+
+def _rank(file: Path) -> int:
+    """Of a LoRA's file: what its first half makes of a layer's input."""
+    from safetensors import safe_open
+
+    with safe_open(file, "np") as opened:
+        down = next(name for name in opened.keys() if "lora_A" in name)  # noqa: SIM118, no dictionary
+        return int(opened.get_slice(down).get_shape()[0])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+PAPERS = """- RLCM, policy gradient on few-step models: Oertell, Chang, Zhang, Brantley, Sun 2024, \
+[arXiv 2404.03673](https://arxiv.org/abs/2404.03673)
+- DDPO, the same on many-step diffusion models: Black, Janner, Du, Kostrikov, Levine 2023, \
+[arXiv 2305.13301](https://arxiv.org/abs/2305.13301)
+
+What this implementation does differently from both is said where it is: `plaudit.methods.rlcm`."""
