@@ -43,6 +43,7 @@ LIGHT = (
     "core/hub.py",
     "core/registry.py",
     "rewards/published.py",
+    "rewards/published_captions.py",
     "rewards/published_judges.py",
     "rewards/table.py",
     "generators/published.py",

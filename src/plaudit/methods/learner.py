@@ -82,6 +82,11 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.rate(update)
 
+    @property
+    def rate(self) -> float:
+        """The one that steps are taken with."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
     def clear(self) -> None:
         """Forget the gradients."""
         self.optimiser.zero_grad(set_to_none=False)

@@ -222,7 +222,7 @@ class Rlcm:
             reward=float(scores.mean()),
             reward_spread=float(scores.std(correction=0)),
             parts={name: float(values.mean()) for name, values in parts.items()},
-            rate=self.config.learning().rate(self.done - 1),
+            rate=self.learner.rate,
             seconds=time.monotonic() - started,
             images=batch.images,
             prompts=batch.prompts,

@@ -295,7 +295,7 @@ RLCM = Command(
         "--resume, and ends as if it had not been stopped.\n\n"
         "Several processes share the images of an update, and learn what one would:\n"
         "  torchrun --nproc-per-node 2 -m plaudit train rlcm ...\n"
-        "  accelerate launch --num_processes 2 --module plaudit train rlcm ..."
+        "  accelerate launch --multi_gpu --num_processes 2 --module plaudit train rlcm ..."
     ),
     examples="""
 plaudit train rlcm --preset pocket-compression --updates 20
