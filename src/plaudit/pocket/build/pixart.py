@@ -29,9 +29,9 @@ from plaudit.pocket.prompts import describe
 from plaudit.pocket.scenes import draw_scene
 
 WIDTH = 128
-READ_PLAN = Plan(steps=400, batch=128, lr=2e-3, warmup=60, ema=0.99)
+READ_PLAN = Plan(steps=2400, batch=128, lr=2e-3, warmup=60, ema=0.99)
 REGRESS_PLAN = Plan(steps=1800, batch=64, lr=1e-3, warmup=200, ema=0.995, decay=0.3)
-MATCH_PLAN = Plan(steps=2400, batch=64, lr=3e-4, warmup=50, ema=0.99, betas=(0.5, 0.99), decay=0.4)
+MATCH_PLAN = Plan(steps=3000, batch=64, lr=3e-4, warmup=50, ema=0.99, betas=(0.5, 0.99), decay=0.4)
 PAIRS = 24_576
 FOLLOW_FASTER = 1.25
 """the follower's learning rate, in the student's"""
