@@ -22,7 +22,7 @@ def test_every_row_says_what_a_user_must_know(entry):
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("name", ["pocket-turbo", "pocket-base"])
+@pytest.mark.parametrize("name", ["pocket-turbo", "pocket-base", "pocket-lcm", "pocket-pixart"])
 def test_pocket_models_keep_the_contract(name):
     if not (WEIGHTS / name).is_dir():
         pytest.skip(f"{name} is not built into this installation")

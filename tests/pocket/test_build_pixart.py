@@ -80,7 +80,7 @@ def test_the_published_folder_draws_what_was_trained(
 
 
 def test_it_learns_and_resumes(words: pixart.Words, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for plan in ("READ_PLAN", "REGRESS_PLAN", "MATCH_PLAN"):
+    for plan in ("READ_PLAN", "DENOISE_PLAN", "REGRESS_PLAN", "MATCH_PLAN"):
         monkeypatch.setattr(pixart, plan, Plan(steps=2, batch=4, lr=1e-4))
     draws = draws_for("test-pool", 0)
     pool = Pool(scenes=[draw_scene(draws.numpy) for _ in range(8)], latents=draws.normal(8, 8, 8, 8).half())
@@ -94,7 +94,8 @@ def test_it_learns_and_resumes(words: pixart.Words, monkeypatch: pytest.MonkeyPa
     assert len(pairs.prompts) == 6
     student = pixart.new_transformer()
     before = student.proj_out.weight.detach().clone()
+    assert [it.step for it in pixart.denoise(student, fresh, batches, tmp_path / "denoise")][-1] == 2
     assert [it.step for it in pixart.regress(student, fresh, pairs, tmp_path / "regress")][-1] == 2
-    assert [it.step for it in pixart.match(student, fresh, teacher, batches, tmp_path / "match")][-1] == 2
+    assert [it.step for it in pixart.match(student, fresh, teacher, pairs, batches, tmp_path / "match")][-1] == 2
     assert not torch.equal(before, student.proj_out.weight)
-    assert list(pixart.match(student, fresh, teacher, batches, tmp_path / "match")) == []
+    assert list(pixart.match(student, fresh, teacher, pairs, batches, tmp_path / "match")) == []

@@ -8,6 +8,7 @@ from pocket_toys import Closeness, Emptiness, Revealer
 
 import plaudit.claims.reno.plan
 import plaudit.claims.reno.report
+import plaudit.shells.reproducing_reno
 import plaudit.suites.run
 from plaudit.claims.reno.cells import Bench, EncodesOnce
 from plaudit.claims.reno.plan import Plan
@@ -107,6 +108,7 @@ def _toy_world(monkeypatch):
     monkeypatch.setattr(plaudit.claims.reno.report, "load_bench", lambda _, model: benches[model])
     small = Plan(steps=3, seeds=(0,), main_prompts=4, side_prompts=2, chunk=2, quick=True)
     monkeypatch.setattr(plaudit.claims.reno.plan, "quick", lambda: small)
+    monkeypatch.setattr(plaudit.shells.reproducing_reno, "_absent", lambda _: None)
     monkeypatch.setattr(
         plaudit.claims.reno.plan, "second", lambda plan: dataclasses.replace(plan, ablations=False, side_prompts=4)
     )
@@ -155,3 +157,13 @@ def test_the_page_alone_computes_nothing(tmp_path, monkeypatch):
 def test_a_page_of_nothing_is_refused(tmp_path, capsys):
     assert main(["reproduce", "reno", "--page-only", "--out", str(tmp_path)]) == 1
     assert "run it first" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_toy_world")
+def test_a_second_model_that_is_not_there_is_left_out_and_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plaudit.shells.reproducing_reno, "_absent", lambda _: "it is not built")
+    assert main(["reproduce", "reno", "--quick", "--out", str(tmp_path)]) == 0
+    assert "without a second model: it is not built" in capsys.readouterr().err
+    claims = json.loads((tmp_path / "reno.json").read_text())["claims"]
+    assert next(claim for claim in claims if claim["id"] == "second-model")["met"] is None
+    assert not (tmp_path / "reno-pixart.json").exists()

@@ -19,6 +19,9 @@ POCKET_MODELS = (
     "pocket-imagereward",
 )  # fmt: skip
 
+UNSHIPPED = ("pocket-pixart",)
+"""of those, what the package does not hold yet: a build that reaches its bar takes hours"""
+
 BORROWED = {
     "pocket-turbo": ("pocket-base", ("vae", "text_encoder", "tokenizer")),
     "pocket-lcm": ("pocket-base", ("vae", "text_encoder", "tokenizer")),

@@ -90,13 +90,15 @@ def measure_models(options: MeasureOptions) -> int:
     from rich.console import Console
 
     from plaudit.claims.pocket_models import measure
-    from plaudit.pocket.folders import POCKET_MODELS, WEIGHTS
+    from plaudit.pocket.folders import POCKET_MODELS, UNSHIPPED, WEIGHTS
 
     results = Console()
     scores = []
-    for name in options.names or POCKET_MODELS:
+    root = options.root or WEIGHTS
+    there = [name for name in POCKET_MODELS if name not in UNSHIPPED or (root / name).is_dir()]
+    for name in options.names or there:
         _check_name(name)
-        for score in measure(name, root=options.root or WEIGHTS):
+        for score in measure(name, root=root):
             scores.append(score)
             if not options.json:
                 results.print(_verdict(score), highlight=False, soft_wrap=True)

@@ -1,6 +1,7 @@
 """`plaudit reproduce reno`: each model's report, and the first's with what the second's says."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ def run(options: ReproduceOptions) -> tuple[Sequence[dict[str, Any]], list[Path]
     first_file, cells = options.file, options.folder / "cells"
     second_file = reports.file_of_second(first_file)
     found: dict[str, dict[str, Any]] = {}
+    absent = None if options.page_only else _absent(reports.SECOND_MODEL)
+    if absent is not None and options.model is None:
+        say(f"without a second model: {absent}")
+        options = replace(options, model=reports.MODEL)
     for model, file in zip(models, (first_file, second_file), strict=True):
         if options.page_only or (options.model is not None and model != options.model):
             if file.exists() or (options.page_only and model == reports.MODEL):
@@ -40,6 +45,17 @@ def run(options: ReproduceOptions) -> tuple[Sequence[dict[str, Any]], list[Path]
     if not asked:
         raise BadConfig(f"{str(second_file)!r} holds no report of this reproduction; run it first")
     return [claim for model in asked for claim in _marked(found[model]["claims"], model, asked)], written
+
+
+def _absent(model: str) -> str | None:
+    """Why the pocket model cannot be loaded, None if it can."""
+    from plaudit.pocket.folders import pocket_folder
+
+    try:
+        pocket_folder(model)
+    except BadConfig as error:
+        return str(error)
+    return None
 
 
 def _marked(claims: Sequence[dict[str, Any]], model: str, asked: Sequence[str]) -> Sequence[dict[str, Any]]:

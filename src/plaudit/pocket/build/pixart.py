@@ -1,9 +1,11 @@
 """pocket-pixart: another architecture that draws in one step, in PixArt-alpha-DMD's format.
 
 A T5 encoder reads the prompt and a transformer turns noise into latents, called once at time 400 like the published
-student (Chen et al. 2023; Yin et al. 2024). Nothing of it starts from pocket-base, which is its teacher only: it first
-learns where the teacher takes noises (regression), then its distribution is matched with the teacher's (matching.py).
-Both live in pocket-base's latents, so that the second network of the matching is a copy of pocket-base.
+student (Chen et al. 2023; Yin et al. 2024). Nothing of it starts from pocket-base, which is its teacher only. Like the
+published student it is a diffusion model first, which is how it learns to read (denoising); then it learns where the
+teacher takes noises (regression), and at last its distribution is matched with the teacher's (matching.py), while the
+regression goes on: a student that starts far from its teacher else draws one picture for all noises.
+All live in pocket-base's latents, so that the second network of the matching is a copy of pocket-base.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,9 +21,9 @@ from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from plaudit.core.devices import fast_autocast
 from plaudit.generators.pixart import STUDENT_TIME
-from plaudit.pocket.build.base import Batches, new_scheduler, new_unet, with_plain_attention
+from plaudit.pocket.build.base import Batches, new_scheduler, new_unet, training_times, with_plain_attention
 from plaudit.pocket.build.loop import Draws, Plan, Progress, Trainee, train
-from plaudit.pocket.build.matching import follow, matched
+from plaudit.pocket.build.matching import at_times, follow, matched
 from plaudit.pocket.build.text import MAX_TOKENS, Reader, answers_of
 from plaudit.pocket.build.turbo import GUIDANCE, Pairs, Teacher, predict
 from plaudit.pocket.build.vae import LATENT_CHANNELS
@@ -30,10 +32,15 @@ from plaudit.pocket.scenes import draw_scene
 
 WIDTH = 128
 READ_PLAN = Plan(steps=2400, batch=128, lr=2e-3, warmup=60, ema=0.99)
-REGRESS_PLAN = Plan(steps=1800, batch=64, lr=1e-3, warmup=200, ema=0.995, decay=0.3)
-MATCH_PLAN = Plan(steps=3000, batch=64, lr=3e-4, warmup=50, ema=0.99, betas=(0.5, 0.99), decay=0.4)
+DENOISE_PLAN = Plan(steps=5000, batch=64, lr=1e-3, warmup=200, ema=0.998, decay=0.3)
+REGRESS_PLAN = Plan(steps=1200, batch=64, lr=6e-4, warmup=100, ema=0.995, decay=0.3)
+MATCH_PLAN = Plan(steps=1800, batch=64, lr=1.5e-4, warmup=50, ema=0.99, betas=(0.5, 0.99), decay=0.4)
 PAIRS = 24_576
-FOLLOW_FASTER = 1.25
+PAIRS_SHARE = 0.5
+"""pairs seen beside each batch that is matched, in its size"""
+PAIRS_WEIGHT = 0.5
+"""of the regression while matching"""
+FOLLOW_FASTER = 2.5
 """the follower's learning rate, in the student's"""
 
 _SPECIAL = ("<pad>", "</s>", "<unk>")
@@ -135,33 +142,65 @@ def train_words(words: Words, state: Path) -> Iterator[Progress]:
 
 def one_step(transformer: PixArtTransformer2DModel, noise: Tensor, read: Reading) -> Tensor:
     """The student's clean latents (B, 8, 8, 8) from noise."""
-    times = torch.full((len(noise),), STUDENT_TIME, device=noise.device)
-    with fast_autocast(noise.device):
+    return clean(transformer, noise, torch.full((len(noise),), STUDENT_TIME, device=noise.device), read)
+
+
+def clean(transformer: PixArtTransformer2DModel, noisy: Tensor, times: Tensor, read: Reading) -> Tensor:
+    """The clean latents (B, 8, 8, 8) that it sees in noisy ones at times (B,)."""
+    with fast_autocast(noisy.device):
         made = transformer(
-            noise, timestep=times, encoder_hidden_states=read.states, encoder_attention_mask=read.mask,
+            noisy, timestep=times, encoder_hidden_states=read.states, encoder_attention_mask=read.mask,
             added_cond_kwargs={"resolution": None, "aspect_ratio": None},
         ).sample  # fmt: skip
-    clean: Tensor = made[:, : noise.shape[1]].float()
-    return clean
+    latents: Tensor = made[:, : noisy.shape[1]].float()
+    return latents
+
+
+def denoise(student: PixArtTransformer2DModel, words: Words, batches: Batches, state: Path) -> Iterator[Progress]:
+    """Teach it to denoise the pool's scenes by their prompts, at all times."""
+    device, alphas = batches.device, new_scheduler().alphas_cumprod.to(batches.device)
+    trainee = Trainee({"transformer": student.to(device).train()}, DENOISE_PLAN)
+
+    def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = draws.numpy.integers(len(batches.pool.scenes), size=DENOISE_PLAN.batch)
+        latents = batches.pool.latents[torch.from_numpy(rows)].float().to(device)
+        read = words.read(batches.prompts(rows, draws, 0.0))
+        times = training_times(draws, DENOISE_PLAN.batch).to(device)
+        noisy = at_times(latents, draws.normal(*latents.shape).to(device), alphas, times)
+        missed = (clean(student, noisy, times, read) - latents).square().mean((1, 2, 3))
+        # The error of the v-prediction that this amounts to, but for the last steps, where it would be everything.
+        return (missed / (1 - alphas[times]).clamp_min(0.1)).mean(), {}
+
+    yield from train("pocket-pixart-denoise", trainee, loss_of, state)
+    trainee.use_average()
+
+
+def missed_pairs(student: PixArtTransformer2DModel, words: Words, pairs: Pairs, rows: Sequence[int]) -> Tensor:
+    """How far from where the teacher takes these noises the student takes them, squared."""
+    device = words.encoder.device
+    made = one_step(student, pairs.noise[rows].to(device), words.read([pairs.prompts[row] for row in rows]))
+    return (made - pairs.latents[rows].to(device)).square().mean()
 
 
 def regress(student: PixArtTransformer2DModel, words: Words, pairs: Pairs, state: Path) -> Iterator[Progress]:
     """Teach the student where the teacher takes each noise."""
-    device = words.encoder.device
-    trainee = Trainee({"transformer": student.to(device).train()}, REGRESS_PLAN)
+    trainee = Trainee({"transformer": student.to(words.encoder.device).train()}, REGRESS_PLAN)
 
     def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        rows = torch.from_numpy(draws.numpy.integers(len(pairs.noise), size=REGRESS_PLAN.batch))
-        read = words.read([pairs.prompts[row] for row in rows.tolist()])
-        made = one_step(student, pairs.noise[rows].to(device), read)
-        return (made - pairs.latents[rows].to(device)).square().mean(), {}
+        rows = draws.numpy.integers(len(pairs.noise), size=REGRESS_PLAN.batch).tolist()
+        return missed_pairs(student, words, pairs, rows), {}
 
     yield from train("pocket-pixart-regress", trainee, loss_of, state)
     trainee.use_average()
 
 
 def match(
-    student: PixArtTransformer2DModel, words: Words, teacher: Teacher, batches: Batches, state: Path
+    student: PixArtTransformer2DModel,
+    words: Words,
+    teacher: Teacher,
+    pairs: Pairs,
+    batches: Batches,
+    state: Path,
 ) -> Iterator[Progress]:
     """Move the student's distribution onto the teacher's; afterwards its weights are the average."""
     device, alphas = batches.device, teacher.alphas
@@ -185,7 +224,10 @@ def match(
 
         moved, distance = matched(made, real, fake, alphas, draws)
         following = follow(made.detach(), fake, alphas, draws)
-        return moved + following, {"follow": following, "distance": distance}
+        paired = draws.numpy.integers(len(pairs.noise), size=round(PAIRS_SHARE * MATCH_PLAN.batch)).tolist()
+        missed = missed_pairs(student, words, pairs, paired)
+        parts = {"follow": following, "distance": distance, "pairs": missed}
+        return moved + following + PAIRS_WEIGHT * missed, parts
 
     yield from train("pocket-pixart-match", trainee, loss_of, state)
     trainee.use_average()

@@ -125,9 +125,11 @@ class Recipe:
             if isinstance(pairs, int):
                 yield Report(part="pairs", done=pairs, total=pixart.PAIRS)
         student = self._fresh(pixart.new_transformer)
+        denoise = pixart.denoise(student, words, self._batches, self._state("pixart-denoise"))
+        yield from self._train("pixart, denoising", denoise)
         regress = pixart.regress(student, words, pairs, self._state("pixart-regress"))
         yield from self._train("pixart, regression", regress)
-        match = pixart.match(student, words, teacher, self._batches, self._state("pixart-match"))
+        match = pixart.match(student, words, teacher, pairs, self._batches, self._state("pixart-match"))
         yield from self._train("pixart, matching", match)
         tokenizer.save_pretrained(self.folder / "t5_tokenizer")
         _save(encoder, self.folder / "t5")
