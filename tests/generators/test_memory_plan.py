@@ -107,15 +107,15 @@ def test_a_large_card_takes_the_fastest_settings_and_a_small_one_what_fits(tiny)
     assert small.settings.offload is not None
 
 
-def test_pictures_are_changed_only_where_nothing_else_fits(monkeypatch):
-    planned = Simulation("sd-turbo", (), "float32", "tiny")
-    tiled = MemorySettings(slicing=True, tiling=8, offload="text")
-    monkeypatch.setattr(memory_plan, "BY_SPEED", (MemorySettings(slicing=True, offload="text"), tiled))
-    exact, smallest = (peak_of(planned, settings, 1) for settings in memory_plan.BY_SPEED)
-    assert smallest < exact
-    # Four images would fit in tiles, and one does whole.
-    assert card_of(planned, exact).settings.tiling is None
-    assert card_of(planned, exact - 1).settings.tiling == 8
+def test_pictures_are_changed_only_where_nothing_else_fits(tiny, monkeypatch):
+    whole, tiled = MemorySettings(), MemorySettings(slicing=True, tiling=8)
+    monkeypatch.setattr(memory_plan, "BY_SPEED", (whole, tiled))
+    images = {whole.tiling: 100 * 2**20, tiled.tiling: 30 * 2**20}
+    monkeypatch.setattr(memory_plan, "peak_of", lambda _, settings, count, **__: count * images[settings.tiling])
+    # Two whole images fit, or eight in tiles.
+    kept, changed = (card_of(tiny, room * 2**20) for room in (250, 70))
+    assert (kept.settings.tiling, kept.batch_size) == (None, 2)
+    assert (changed.settings.tiling, changed.batch_size) == (8, 2)
 
 
 def test_where_a_device_shares_the_cpus_memory_nothing_is_gained_by_waiting_there(tiny):

@@ -15,6 +15,7 @@ from plaudit.generators.tuned import choose
 from plaudit.runs.provenance import read_image
 from plaudit.shells import fitting
 from plaudit.shells.cli import main
+from plaudit.shells.drawing import set_up
 from plaudit.shells.fitting import fit_memory
 from plaudit.shells.options import DrawingOptions
 
@@ -148,6 +149,15 @@ def test_a_run_within_little_memory_draws_the_same_pictures_and_says_how(folder,
     assert manifest["memory"]["batch_size"] == 1
     assert "memory" not in manifest["settings"]
     assert "memory" not in json.loads((tmp_path / "plain" / "run.json").read_text())
+
+
+def test_what_is_set_up_is_what_fits(folder):
+    room = peak_of(Simulation(folder, ["compressibility"], "float32"), MemorySettings(), 1)
+    for memory, checkpointing, batch_size in ((gigabytes(room), True, 1), ("4", False, 16)):
+        options = options_for(folder, memory=float(memory), device="cpu")
+        shop = set_up(options, images=2)
+        assert shop.generator.denoiser.is_gradient_checkpointing is checkpointing
+        assert shop.options.batch_size == shop.fit.batch_size == batch_size
 
 
 def test_settings_reach_the_generator(folder):
