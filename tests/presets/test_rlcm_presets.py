@@ -46,9 +46,23 @@ def test_every_preset_can_be_made_and_knows_its_rewards(name):
     assert len(set(task.prompts)) == len(task.prompts)
     known = [read_spec(spec)[0] for spec in task.rewards]
     assert task.held_out not in known
-    if name.startswith("pocket-"):
-        assert all(REWARDS.row_of(it) is not None for it in (*known, task.held_out))
-        assert task.origin.startswith("ours")
+    assert all(it in REWARDS for it in (*known, task.held_out))
+    assert task.origin.startswith("ours" if name.startswith("pocket-") else "Oertell et al. 2024")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_is_held_out_shares_no_network_with_what_is_trained_on(name):
+    """All weights that either loads, by repository or by the miniature's name."""
+    task = TASKS[name]()
+
+    def networks(reward):
+        row = REWARDS.find(reward)
+        miniature = {row.arguments["name"]} if "name" in row.arguments else set()
+        return {files.hub_id for files in row.needs} | miniature
+
+    held_out = networks(task.held_out)
+    assert held_out
+    assert not any(networks(read_spec(spec)[0]) & held_out for spec in task.rewards)
 
 
 def test_the_papers_presets_have_the_papers_numbers():

@@ -11,6 +11,7 @@ from plaudit.core.errors import BadConfig, UnknownName
 from plaudit.core.hub import MODEL_FILES, HubFiles, hub_folder
 from plaudit.core.registry import Entry, Registry
 from plaudit.rewards.published import PUBLISHED
+from plaudit.rewards.published_captions import CAPTIONS
 from plaudit.rewards.published_judges import JUDGES
 from plaudit.rewards.specs import Spec, is_code, parse_spec
 
@@ -85,6 +86,7 @@ REWARDS = Registry(
         ),
         *PUBLISHED,
         *JUDGES,
+        *CAPTIONS,
     ],
 )
 

@@ -192,20 +192,28 @@ class QwenJudge:
             self.model.to(images.device)
         if self.protocol == "boxed":
             with torch.no_grad():
-                answers = self._write(images, prompts)
+                answers = self._write(images, [self._question(prompt) for prompt in prompts])
             verdicts = [read_boxed(answer) for answer in answers]
             scores = self.tally.settle(verdicts, invalid_score=self.invalid_score, judge="the Qwen2.5-VL judge")
             return torch.tensor(scores, dtype=torch.float32, device=images.device)
-        logits = self.model(**self._inputs(images, prompts), logits_to_keep=1, use_cache=False).logits
+        inputs = self._inputs(images, [self._question(prompt) for prompt in prompts])
+        logits = self.model(**inputs, logits_to_keep=1, use_cache=False).logits
         return logits[:, -1].float().log_softmax(dim=-1)[:, self._yes].exp()
+
+    @torch.no_grad()
+    def answers(self, images: Tensor, question: str) -> list[str]:
+        """What the model says when asked the same about each of the images (B, 3, H, W), each token the likeliest."""
+        if self.model.device != images.device:
+            self.model.to(images.device)
+        return self._write(images, [self._framed(question)] * len(images))
 
     def forget_prompts(self) -> None:
         """Empty the cache of tokenised questions."""
         self._questions.clear()
 
-    def _write(self, images: Tensor, prompts: Sequence[str]) -> list[str]:
+    def _write(self, images: Tensor, questions: Sequence[tuple[list[int], list[int]]]) -> list[str]:
         """The model's answers, each token the likeliest."""
-        inputs = self._inputs(images, prompts)
+        inputs = self._inputs(images, questions)
         written = self.model.generate(
             **inputs,
             max_new_tokens=self.max_new_tokens,
@@ -218,13 +226,12 @@ class QwenJudge:
         )
         return self.tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
-    def _inputs(self, images: Tensor, prompts: Sequence[str]) -> dict[str, Tensor]:
+    def _inputs(self, images: Tensor, questions: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
         """What the model reads. Questions are padded on the left, so that all end at the last token."""
         patches, grid = self.patches.cut(images.float())
         pictured = int(grid[0].prod()) // self.patches.merged**2
         rows = []
-        for prompt in prompts:
-            before, after = self._question(prompt)
+        for before, after in questions:
             rows.append([*before, *[self.model.config.image_token_id] * pictured, *after])
         length = max(map(len, rows))
         ids = torch.tensor([[*[self._padding] * (length - len(row)), *row] for row in rows], device=images.device)
@@ -241,12 +248,15 @@ class QwenJudge:
         """The tokens before the picture and those after it; tokenised once in the life of this judge."""
         if prompt not in self._questions:
             # A prompt cannot end the question and answer it itself: its marks of the frame are broken up.
-            question = question_for(prompt.replace("<|", "< |"), self.protocol)
-            text = _CHAT.format(image=f"{_START}{_PAD}{_END}", question=question)
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            place = ids.index(self.model.config.image_token_id)
-            self._questions[prompt] = ids[:place], ids[place + 1 :]
+            self._questions[prompt] = self._framed(question_for(prompt.replace("<|", "< |"), self.protocol))
         return self._questions[prompt]
+
+    def _framed(self, question: str) -> tuple[list[int], list[int]]:
+        """The tokens before the picture and those after it, of a question in a chat's frame."""
+        text = _CHAT.format(image=f"{_START}{_PAD}{_END}", question=question)
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        place = ids.index(self.model.config.image_token_id)
+        return ids[:place], ids[place + 1 :]
 
     @property
     def _padding(self) -> int:
