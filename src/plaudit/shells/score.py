@@ -119,7 +119,8 @@ def _to_file(options: ScoreOptions, path: Path, reward: "WeightedSum", total: in
         return bad.exit_code
     for name, value in means["parts"].items():
         print(f"{name:<30}{_cell(value, means['normalised'].get(name))}")
-    print(f"{file.tally.count} pictures in {path}, {new} of them new")
+    count = file.tally.count
+    print(f"{count} picture{'' if count == 1 else 's'} in {path}, {new} of them new")
     return bad.exit_code
 
 
