@@ -43,10 +43,10 @@ BREAKS = (
     ),
     Break(
         name="a half-written file is left behind",
-        file="runs/files.py",
+        file="core/whole_files.py",
         right="        part.unlink(missing_ok=True)\n",
         wrong="        pass\n",
-        tests="runs/test_files.py",
+        tests="core/test_whole_files.py",
     ),
     Break(
         name="a run takes another run's folder",

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pocket_toys import Closeness, Emptiness, Revealer
 
+from plaudit.claims.picture_grid import pictures_in
 from plaudit.claims.reno import experiment
 from plaudit.claims.reno import plan as plans
 from plaudit.claims.reno.cells import Bench, Cell, CellStore, EncodesOnce, run_cell, steps_of
@@ -14,7 +15,6 @@ from plaudit.claims.reno.experiment import Timing, finished, settled
 from plaudit.claims.reno.findings import found_in
 from plaudit.claims.reno.page import page
 from plaudit.claims.reno.plan import Plan, all_cells, best_of, hacking, left_out, main_prompts, reno, side_prompts
-from plaudit.claims.reno.plots import pictures_of
 from plaudit.claims.reno.report import publish, read_report, report_of, with_second_model
 from plaudit.core.errors import BadConfig
 from plaudit.rewards.mix import WeightedSum
@@ -92,6 +92,13 @@ def test_cells_of_other_weights_are_never_taken_for_ones_own(bench, tmp_path):
     files = {CellStore(tmp_path, each).file(cell) for each in (bench, other_model, other_sum)}
     files.add(CellStore(tmp_path, bench).file(dataclasses.replace(cell, seed=7)))
     assert len(files) == 4
+
+
+def test_cells_that_were_computed_before_are_found_again(bench, tmp_path):
+    """Their names are what results on disk lie under: another name here is all of them lost."""
+    cell = Cell(variant=reno(SMALL, bench), seed=1, prompts=(3, 5, 11))
+    store = CellStore(tmp_path, dataclasses.replace(bench, suite=dataclasses.replace(bench.suite, prompts=())))
+    assert store.file(cell).name == "reno-s1-d0a8ed4903.json"
 
 
 def test_an_unfinished_experiment_has_no_report(bench, tmp_path):
@@ -298,8 +305,7 @@ def test_a_sheet_is_cut_into_first_and_best_pictures(bench, tmp_path):
     cell = Cell(variant=reno(SMALL, bench), seed=0, prompts=(0, 4))
     result, sheet = run_cell(bench, cell)
     store.write(cell, result, sheet)
-    pictures = pictures_of(store.sheet(cell), 2)
-    first, best = pictures[1]
+    first, best = (row[1] for row in pictures_in(store.sheet(cell), rows=2, columns=2))
     assert first.shape == best.shape == (192, 192, 3)
     np.testing.assert_allclose(first[::3, ::3], sheet[:, :64, 64:].permute(1, 2, 0), atol=0.003)
     np.testing.assert_allclose(best[1::3, 2::3], sheet[:, 64:, 64:].permute(1, 2, 0), atol=0.003)

@@ -46,6 +46,23 @@ def test_every_training_is_there_once(store):
     assert list(measure(store)) == []
 
 
+def test_trainings_that_were_done_before_are_found_again(tmp_path):
+    """Their names are what results on disk lie under: another name here is hours of training lost."""
+    found = cells.Store(tmp_path, bench(full()))
+    names = [found.place(it(full(), "aesthetic", 0)).name for it in (rlcm, ddpo)]
+    assert names == ["rlcm-aesthetic-s0-126fb193ff", "ddpo-aesthetic-s0-84e39cac56"]
+
+
+def test_a_damaged_result_counts_as_absent(store):
+    it = rlcm(TINY, "compression", 0)
+    file = store.place(it) / "result.json"
+    whole = file.read_text()
+    file.write_text(whole[: len(whole) // 2])
+    assert store.read(it) is None
+    file.write_text(whole)
+    assert store.read(it) == json.loads(whole)
+
+
 def test_the_report_is_json_and_every_claim_says_what_a_claim_must(report):
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     ids = [claim["id"] for claim in report["claims"]]

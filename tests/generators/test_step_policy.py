@@ -9,7 +9,16 @@ from plaudit.core.errors import BadConfig, BrokenContract
 from plaudit.core.random_streams import noise_for
 from plaudit.generators.check import check_policy
 from plaudit.generators.generator import StepPolicy, Transition
-from plaudit.generators.step_policy import act, check_prediction, kl, log_prob, own_draws, predict_clean, rollout
+from plaudit.generators.step_policy import (
+    act,
+    check_prediction,
+    draw_images,
+    kl,
+    log_prob,
+    own_draws,
+    predict_clean,
+    rollout,
+)
 
 SPREADS = (0.9, 0.4, 0.0)
 
@@ -138,6 +147,20 @@ def test_each_image_draws_for_itself():
     draws = own_draws(keys, (4,))
     assert not torch.equal(draws(0), draws(1))
     assert not torch.equal(draws(0)[1], draws(0)[2])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_images_are_those_of_their_keys_however_many_are_drawn_at_once(batch_size):
+    policy, prompts = Walker(), ["a", "ring", "two stars"]
+    keys = [(7, "look", place) for place in range(3)]
+    condition = policy.encode(prompts)
+    with torch.no_grad():
+        images = draw_images(policy, condition, keys, batch_size)
+        for row, key in enumerate(keys):
+            noise = noise_for([key], policy.noise_shape)
+            alone = rollout(policy, noise, condition[row : row + 1], own_draws([key], policy.noise_shape))
+            torch.testing.assert_close(images[row : row + 1], policy.decode(alone.states[:, -1]))
+    assert images.shape == (3, 3, 3, 3)
 
 
 def test_a_rollouts_means_are_its_sums_per_number():

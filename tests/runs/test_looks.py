@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from plaudit.runs.looks import FixedLook, sheet
+from plaudit.runs.looks import FixedLook, sheet, spread_over
 from plaudit.runs.provenance import read_image
 
 
@@ -36,3 +36,11 @@ def test_a_sheet_has_a_row_for_each_prompt() -> None:
     made = sheet(images, 3)
     assert made.shape == (3, 4, 6)
     assert torch.equal(made[:, 2:, 4:], images[5])
+
+
+def test_prompts_are_spread_over_the_whole_list() -> None:
+    prompts = tuple("abcdefghij")
+    assert spread_over(prompts, 3) == ("a", "d", "g")
+    assert spread_over(prompts, 10) == prompts
+    assert spread_over(prompts, 40) == prompts
+    assert spread_over(prompts, 6) == tuple("abcdef")

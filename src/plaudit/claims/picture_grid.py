@@ -4,9 +4,12 @@ import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from plaudit.runs.provenance import read_image
 
 ENLARGED = 3
 """screen pixels per pixel of a picture"""
@@ -36,6 +39,19 @@ class Row:
     tiles: Sequence[Tile]
     captions: Sequence[str] = field(default=())
     """above the pictures; empty: none"""
+
+
+def pictures_in(sheet: Path, *, rows: int = 1, columns: int) -> list[list[Pixels]]:
+    """The pictures of a sheet, by row and column, (H, W, 3) each, enlarged."""
+    pixels = read_image(sheet).permute(1, 2, 0).numpy()
+    height, width = pixels.shape[0] // rows, pixels.shape[1] // columns
+    return [
+        [
+            enlarged(pixels[row * height : (row + 1) * height, column * width : (column + 1) * width])
+            for column in range(columns)
+        ]
+        for row in range(rows)
+    ]
 
 
 def enlarged(pixels: Pixels) -> Pixels:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from plaudit.core.errors import BadConfig
+
 
 def best_device() -> torch.device:
     """A GPU if there is one, else the CPU."""
@@ -32,6 +34,12 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False
+
+
+def check_fast_bfloat16(device: torch.device) -> None:
+    """Raises BadConfig where bfloat16 is not native."""
+    if not has_fast_bfloat16(device):
+        raise BadConfig(f"this {device.type} has no native bfloat16, and is faster in float32")
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
 """PixArt-alpha-DMD as it is published: a transformer and a scheduler, to be put into PixArt-alpha's folder."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from plaudit.core.checksums import sha256_of
 from plaudit.core.errors import BadConfig
 from plaudit.generators.parts import load_parts
 from plaudit.generators.pixart import PARTS, PixArtAlpha
@@ -60,9 +60,7 @@ def _student_parts(folder: Path, *, device: torch.device | str | None, dtype: to
     file = folder / PICKLE
     if not file.is_file() or any(file.parent.glob("*.safetensors")):
         return load_parts(folder, STUDENT_PARTS, device=device, dtype=dtype)
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if found != file.resolve().name:
+    if sha256_of(file) != file.resolve().name:
         raise BadConfig(
             f"{file} is a pickle and not the hub cache's own copy of one; ask for the model by its hub id, "
             "or save its transformer as safetensors"

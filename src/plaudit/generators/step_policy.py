@@ -94,6 +94,23 @@ def rollout(
     return Trajectory(states=torch.stack(states, dim=1), log_probs=torch.stack(log_probs, dim=1))
 
 
+def draw_images(
+    policy: StepPolicy, condition: Condition, keys: Sequence[tuple[int | str, ...]], batch_size: int
+) -> Tensor:
+    """The images (B, 3, H, W) of the condition's B rows, whose noises are those of the B keys, some at a time.
+
+    The same weights draw the same images, whatever `batch_size` is. Never decides about gradients, as `rollout`.
+    """
+    images = []
+    for start in range(0, len(keys), batch_size):
+        part = keys[start : start + batch_size]
+        noise = noise_for(part, policy.noise_shape).to(policy.device)
+        given = condition[start : start + batch_size]
+        taken = rollout(policy, noise, given, own_draws(part, policy.noise_shape))
+        images.append(policy.decode(taken.states[:, -1]))
+    return torch.cat(images)
+
+
 def own_draws(keys: Sequence[tuple[int | str, ...]], shape: Sequence[int]) -> Callable[[int], Tensor]:
     """Draws for `rollout`: row i at step k from the stream of (*keys[i], k).
 

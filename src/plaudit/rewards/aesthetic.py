@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPVisionModelWithProjection
+from transformers import CLIPConfig
 
 from plaudit.core.errors import BadConfig
 from plaudit.rewards.checkpoint_files import fitting, read_checkpoint
 from plaudit.rewards.clip_towers import see
 from plaudit.rewards.image_reward import PUBLISHED_MLP_SIZES, linear_head
+from plaudit.rewards.image_tower import load_image_tower
 from plaudit.rewards.preprocess import Preprocess
-
-IMAGE_PARTS = ("vision_model.", "visual_projection.")
-"""of a CLIPModel's weights, those that see"""
 
 
 class AestheticScore:
@@ -63,7 +60,7 @@ def load_aesthetic(
             raise BadConfig(f"{folder} is not a CLIP folder: it has no {name}")
     config = CLIPConfig.from_pretrained(str(folder), local_files_only=True)
     head = published_head(read_checkpoint(checkpoint, sha256=sha256), int(config.projection_dim), checkpoint)
-    return AestheticScore(_tower(folder, config).to(device), head.to(device))
+    return AestheticScore(load_image_tower(folder).to(device), head.to(device))
 
 
 def published_head(weights: Mapping[str, Tensor], width: int, file: Path) -> nn.Module:
@@ -73,20 +70,3 @@ def published_head(weights: Mapping[str, Tensor], width: int, file: Path) -> nn.
     fitted = fitting(weights, wanted, file)
     head.load_state_dict({name.removeprefix("layers."): tensor for name, tensor in fitted.items()})
     return head
-
-
-def _tower(folder: Path, config: Any) -> Any:
-    """The image half of a CLIPModel folder; its text half, a good quarter of it, is not loaded."""
-    weights = {
-        name: tensor
-        for name, tensor in load_file(folder / "model.safetensors").items()
-        # Old checkpoints carry this buffer of 0, 1, 2, ...; it is not a weight.
-        if name.startswith(IMAGE_PARTS) and not name.endswith(".position_ids")
-    }
-    with torch.device("meta"):
-        wanted = CLIPVisionModelWithProjection(config.vision_config).state_dict()
-    told: dict[str, Any] = {
-        "config": config.vision_config,
-        "state_dict": fitting(weights, wanted, folder / "model.safetensors"),
-    }
-    return CLIPVisionModelWithProjection.from_pretrained(None, dtype=torch.float32, **told)

@@ -4,11 +4,8 @@ First the file's sha256 is compared with the one that its row knows, or, where n
 machine's first download; only then are tensors read from it, and nothing but tensors.
 """
 
-import hashlib
 import json
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,8 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from plaudit.core.checksums import sha256_of
 from plaudit.core.errors import BadConfig
 from plaudit.core.hub import commit_of
+from plaudit.core.whole_files import write_whole
 from plaudit.pocket.folders import user_cache
 
 _DAMAGED = (RuntimeError, EOFError, OSError, KeyError, ValueError, IndexError, AttributeError, TypeError)
@@ -52,8 +51,7 @@ def check_sum(file: Path, sha256: str | None) -> None:
     """Raise BadConfig if the file's content is not what it must be; remember that of a first download."""
     if sha256 is None and commit_of(file.parent) is None:
         return
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    found = sha256_of(file)
     wanted = sha256 or _remembered(file, found)
     if found != wanted:
         said = "it was published with" if sha256 else "it had when this machine first downloaded it"
@@ -99,15 +97,6 @@ def _remembered(file: Path, found: str) -> str:
     if wanted is None:
         # A cache that cannot be written means only that nothing is remembered.
         with suppress(OSError):
-            _write(memory, {**known, name: found})
+            write_whole(memory, json.dumps({**known, name: found}, indent=2, sort_keys=True).encode())
         return found
     return str(wanted)
-
-
-def _write(memory: Path, sums: Mapping[str, str]) -> None:
-    """Whole or not at all: another process may be reading."""
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=memory.parent, suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as opened:
-        json.dump(sums, opened, indent=2, sort_keys=True)
-    os.replace(part, memory)

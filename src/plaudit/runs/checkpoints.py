@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.core.errors import BadConfig
-from plaudit.runs.files import write_whole
+from plaudit.core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor

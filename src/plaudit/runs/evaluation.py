@@ -14,7 +14,8 @@ from torch import Tensor
 
 from plaudit import __version__
 from plaudit.core.errors import BadConfig
-from plaudit.runs.files import finite, slug, write_json, write_whole
+from plaudit.core.whole_files import write_whole
+from plaudit.runs.files import finite, slug, write_json
 from plaudit.runs.provenance import FORMAT, png_bytes, versions
 from plaudit.suites.run import Judged, Scores
 

@@ -1,37 +1,28 @@
-"""Writing files so that a reader never meets half of one, and naming them safely."""
+"""A run's JSON files, written whole and read back, and names for its pictures."""
 
 import json
-import os
 import re
 import unicodedata
 from pathlib import Path
 from typing import Any
 
+from plaudit.core.whole_files import write_whole
+
 LONGEST_SLUG = 48
 """characters; with number and ending, far below what any file system allows"""
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one move: whoever looks sees the old file or the new one, never a part.
-
-    Raises OSError and leaves nothing behind if the disk is full or the folder is not ours to write.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, content: Any) -> None:
     """`content` as indented JSON, in one move. NaN and infinity become null, which all readers know."""
     write_whole(path, (json.dumps(finite(content), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, None if it is absent or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
 
 
 def finite(content: Any) -> Any:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from plaudit import __version__
 from plaudit.core.errors import BadConfig, PlauditError
-from plaudit.runs.files import slug, write_json, write_whole
+from plaudit.core.whole_files import write_whole
+from plaudit.runs.files import slug, write_json
 from plaudit.runs.provenance import FORMAT, hardware, png_bytes, versions
 from plaudit.runs.records import ImageRecord, record_from_json, record_of
 

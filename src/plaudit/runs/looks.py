@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plaudit.runs.files import write_whole
+from plaudit.core.whole_files import write_whole
 from plaudit.runs.provenance import png_bytes
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class FixedLook:
         pieces = range(0, len(images), self.batch_size)
         sums = [reward(images[at : at + self.batch_size], texts[at : at + self.batch_size]).sum() for at in pieces]
         return float(sum(sums)) / len(images)
+
+
+def spread_over(prompts: Sequence[str], count: int) -> Sequence[str]:
+    """`count` of the prompts, at equal distances from the first on; all, if there are fewer."""
+    return prompts[:: max(1, len(prompts) // count)][:count]
 
 
 def sheet(images: "Tensor", columns: int) -> "Tensor":

@@ -6,7 +6,7 @@ Everything in it is of this training: read from its folder, or said by whoever t
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ import yaml
 
 from plaudit import __version__
 from plaudit.core.registry import Entry
+from plaudit.core.whole_files import write_whole
 from plaudit.generators.table import GENERATORS
+from plaudit.generators.trained_part import SCHEDULER_FOLDER, TRANSFORMER_FOLDER, UNET_FOLDER
 from plaudit.generators.tuned import Chosen, Patch, choose
-from plaudit.runs.files import write_whole
 from plaudit.runs.looks import SAMPLES
 from plaudit.runs.training_folder import TrainingFolder
 
@@ -35,6 +36,8 @@ MEASURES = {
     "diversity": "diversity: distance of a prompt's pictures",
 }
 """by the name in the log, what a look measures"""
+_WHOLE = {UNET_FOLDER: "UNet2DConditionModel", TRANSFORMER_FOLDER: "SD3Transformer2DModel"}
+"""by the folder of all its weights, diffusers' class"""
 
 
 def write_model_card(folder: TrainingFolder, *, prompts: Sequence[str], config: Any) -> Path:
@@ -51,10 +54,10 @@ def card(folder: TrainingFolder, *, prompts: Sequence[str], config: Any) -> str:
     """The card's text: front matter, then Markdown."""
     chosen = choose(str(folder.path))
     whole, base = chosen.patches[-1].whole, chosen.model
-    what = "Weights" if whole else "A LoRA"
+    what, method = "Weights" if whole else "A LoRA", METHODS[folder.manifest.get("method", "rlcm")]
     parts = [
         f"# {folder.manifest['settings'].get('preset', 'training')} on {base}",
-        f"{what} for {base}, tuned on rewards by policy gradient with Plaudit {__version__}.",
+        f"{what} for {base}, tuned on rewards {method.words} with Plaudit {__version__}.",
         _before_and_after(folder),
         f"## Base model\n\n{_base(chosen)}",
         f"## Rewards\n\n{_rewards(folder.manifest['sources'])}",
@@ -62,7 +65,7 @@ def card(folder: TrainingFolder, *, prompts: Sequence[str], config: Any) -> str:
         f"## How to use it\n\n{_in_plaudit(folder.path, prompts[0])}\n\n{_in_diffusers(chosen, prompts[0])}",
         f"## Intended use and limits\n\n{_limits(folder)}",
         f"## Settings\n\n{_settings(folder, chosen.patches[-1], asdict(config))}",
-        f"## Papers\n\n{PAPERS}",
+        f"## Papers\n\n{method.papers}",
     ]
     head = yaml.safe_dump(front_matter(folder), sort_keys=False, allow_unicode=True)
     return f"---\n{head}---\n\n" + "\n\n".join(parts) + "\n"
@@ -84,7 +87,8 @@ def front_matter(folder: TrainingFolder) -> dict[str, Any]:
     if entry and named == "other":
         found["license_name"] = re.sub(r"[^a-z0-9.+]+", "-", entry.licence.lower()).strip("-")
         found["license_link"] = entry.licence_page
-    kinds = ["text-to-image", "diffusers", *([] if whole else ["lora"]), "reinforcement-learning", "rlcm", "plaudit"]
+    tags = METHODS[folder.manifest.get("method", "rlcm")].tags
+    kinds = ["text-to-image", "diffusers", *([] if whole else ["lora"]), *tags, "plaudit"]
     return {**found, "tags": kinds}
 
 
@@ -171,7 +175,7 @@ def _in_diffusers(chosen: Chosen, prompt: str) -> str:
     entry = GENERATORS.row_of(chosen.model)
     lines = ["from diffusers import DiffusionPipeline"]
     if any(patch.whole for patch in chosen.patches):
-        lines[0] += ", UNet2DConditionModel"
+        lines[0] += f", {_WHOLE[chosen.patches[-1].weights.name]}"
     if entry is not None and entry.hub_id is None:
         lines += ["from plaudit.pocket.folders import pocket_folder", ""]
         lines += [f"pipe = DiffusionPipeline.from_pretrained(pocket_folder({entry.name!r}))"]
@@ -180,20 +184,43 @@ def _in_diffusers(chosen: Chosen, prompt: str) -> str:
         lines += _lcm_lora(entry)
     for patch in chosen.patches:
         lines += _laid_over(str(patch.weights.parent), patch.weights.name, whole=patch.whole)
-    settings = f"num_inference_steps={_steps(entry, chosen)}, guidance_scale={_guidance(entry)}"
+    evenly = any(patch.evenly for patch in chosen.patches)
+    if evenly:
+        lines += _sampled_evenly(chosen)
+    guidance = 1.0 if evenly else _guidance(entry)
+    settings = f"num_inference_steps={_steps(entry, chosen)}, guidance_scale={guidance}"
+    if evenly and _is_flow(chosen):
+        settings += f", sigmas={[1 - step / _steps(entry, chosen) for step in range(_steps(entry, chosen))]}"
     lines += [f"image = pipe({prompt!r}, {settings}).images[0]"]
     return "```python\n" + "\n".join(lines) + "\n```"
 
 
 def _laid_over(folder: str, name: str, *, whole: bool) -> list[str]:
     if whole:
-        return [f"pipe.unet = UNet2DConditionModel.from_pretrained({folder!r}, subfolder={name!r})"]
+        return [f"pipe.{name} = {_WHOLE[name]}.from_pretrained({folder!r}, subfolder={name!r})"]
     # Merged, as the next may be another's.
     return [
         f"pipe.load_lora_weights({folder!r}, weight_name={name!r})",
         "pipe.fuse_lora()",
         "pipe.unload_lora_weights()",
     ]
+
+
+def _sampled_evenly(chosen: Chosen) -> list[str]:
+    """The sampler that starts from pure noise in any number of steps, where the base's own does not."""
+    if _is_flow(chosen):
+        return []
+    where = str(next(patch for patch in chosen.patches if patch.evenly).weights.parent)
+    return [
+        "from diffusers import DDIMScheduler",
+        f"pipe.scheduler = DDIMScheduler.from_pretrained({where!r}, subfolder={SCHEDULER_FOLDER!r})",
+    ]
+
+
+def _is_flow(chosen: Chosen) -> bool:
+    """Whether the last training left the sampler of a flow."""
+    file = chosen.patches[-1].weights.parent / SCHEDULER_FOLDER / "scheduler_config.json"
+    return file.is_file() and str(json.loads(file.read_text())["_class_name"]).startswith("FlowMatch")
 
 
 def _lcm_lora(entry: Entry | None) -> list[str]:
@@ -273,9 +300,38 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-PAPERS = """- RLCM, policy gradient on few-step models: Oertell, Chang, Zhang, Brantley, Sun 2024, \
+_DIFFERENCES = "What this implementation does differently is said where it is: `plaudit.methods.{}`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Method:
+    """What a card says of a method."""
+
+    words: str
+    tags: tuple[str, ...]
+    papers: str
+
+
+METHODS = {
+    "rlcm": _Method(
+        words="by policy gradient",
+        tags=("reinforcement-learning", "rlcm"),
+        papers="""- RLCM, policy gradient on few-step models: Oertell, Chang, Zhang, Brantley, Sun 2024, \
 [arXiv 2404.03673](https://arxiv.org/abs/2404.03673)
 - DDPO, the same on many-step diffusion models: Black, Janner, Du, Kostrikov, Levine 2023, \
 [arXiv 2305.13301](https://arxiv.org/abs/2305.13301)
 
-What this implementation does differently from both is said where it is: `plaudit.methods.rlcm`."""
+"""
+        + _DIFFERENCES.format("rlcm"),
+    ),
+    "r0": _Method(
+        words="by their gradients, to draw in few steps without guidance,",
+        tags=("few-step", "r0"),
+        papers="""- R0 and R0+, few-step generators from rewards alone: Luo, Hu, Luo, Kawaguchi, Tang 2025, \
+[arXiv 2503.13070](https://arxiv.org/abs/2503.13070)
+
+"""
+        + _DIFFERENCES.format("r0"),
+    ),
+}
+"""by the name in run.json; the trainings of before it was recorded are RLCM's"""

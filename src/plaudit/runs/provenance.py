@@ -4,7 +4,6 @@ Two text chunks: "parameters", a line for people and for the many viewers that s
 object with all that repeating the picture takes.
 """
 
-import hashlib
 import importlib.metadata
 import io
 import json
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit import __version__
+from plaudit.core.checksums import sha256_of
 from plaudit.core.errors import BadConfig
 from plaudit.core.hub import MODEL_FILES, PIPELINE_FILES, WEIGHTS, HubFiles, cached_folder, commit_of
 from plaudit.core.registry import Registry
@@ -255,8 +255,7 @@ def _sha256(path: Path) -> str:
     stored = path.resolve()
     if stored.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", stored.name):
         return stored.name
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def _cpu_name() -> str:

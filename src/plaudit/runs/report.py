@@ -11,8 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from plaudit.core.whole_files import write_whole
 from plaudit.runs.curves import curve
-from plaudit.runs.files import write_whole
 from plaudit.runs.folder import RunFolder
 from plaudit.runs.records import ImageRecord, Opinion
 from plaudit.runs.report_style import STYLE

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.whole_files import write_whole
 from plaudit.runs.checkpoints import Checkpoints
-from plaudit.runs.files import finite, write_whole
+from plaudit.runs.files import finite
 from plaudit.runs.hacking import Hacked, find_hacking
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from plaudit.core.whole_files import write_whole
 from plaudit.runs.curves import curve
-from plaudit.runs.files import write_whole
 from plaudit.runs.looks import SAMPLES
 from plaudit.runs.report import POLICY
 from plaudit.runs.report_style import STYLE

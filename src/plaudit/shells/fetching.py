@@ -18,7 +18,7 @@ class FetchOptions:
     """All that `plaudit fetch` takes."""
 
     names: tuple[str, ...] = field(metadata={"positional": "+", "placeholder": "NAME"})
-    """models and rewards of the tables, or hub ids of pipelines and of CLIP models"""
+    """models, rewards and feature nets of the tables, or hub ids of pipelines and of CLIP models"""
     dry_run: bool = False
     """show files and sizes; download nothing"""
     json: bool = False
@@ -68,7 +68,7 @@ def run(options: FetchOptions) -> int:
 
 
 def wanted_of(name: str) -> Wanted:
-    """What a name asks for. Raises UnknownName with the nearest of both tables' names."""
+    """What a name asks for. Raises UnknownName with the nearest of all tables' names."""
     for table in _tables():
         if (row := table.row_of(name)) is not None:
             return Wanted(name=row.name, licence=row.licence, needs=row.needs)
@@ -87,11 +87,12 @@ def size_in_words(size: float) -> str:
     return f"{size:.0f} bytes"
 
 
-def _tables() -> tuple[Registry, Registry]:
+def _tables() -> tuple[Registry, ...]:
     from plaudit.generators.table import GENERATORS
+    from plaudit.rewards.feature_table import FEATURE_NETS
     from plaudit.rewards.table import REWARDS
 
-    return GENERATORS, REWARDS
+    return GENERATORS, REWARDS, FEATURE_NETS
 
 
 def _check_room(listings: Sequence[Listing]) -> None:

@@ -138,10 +138,11 @@ def _line(name: str, report: "Report") -> str:
 
 def show(options: ShowOptions) -> int:
     """Draw a scene as the prompt says, and read it back with the judge."""
+    from plaudit.core.whole_files import write_whole
     from plaudit.pocket.judge import judge
     from plaudit.pocket.prompts import parse
     from plaudit.pocket.render import render
-    from plaudit.runs.files import slug, write_whole
+    from plaudit.runs.files import slug
     from plaudit.runs.provenance import png_bytes
 
     request = parse(options.prompt)

@@ -5,8 +5,6 @@ that decides its content, weights included, so that a cell is never mistaken for
 as absent. An experiment that was stopped goes on with the cells it lacks.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +14,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from plaudit.claims.fingerprint import fingerprint
+from plaudit.core.whole_files import write_whole
 from plaudit.generators.generator import Condition, NoiseGenerator
 from plaudit.methods.records import Step
 from plaudit.methods.reno import RenoConfig, optimise_noise
 from plaudit.methods.search import SearchConfig, best_of_n
 from plaudit.rewards.mix import WeightedSum
-from plaudit.runs.files import write_json, write_whole
+from plaudit.runs.files import read_json, write_json
 from plaudit.runs.provenance import png_bytes
 from plaudit.suites.run import Suite
 
@@ -218,8 +218,7 @@ class CellStore:
 
     def fingerprint(self, content: Any) -> str:
         """Ten hex digits of `content` together with the models, the weights and the suite."""
-        text = json.dumps([self._basis, content], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
+        return fingerprint([self._basis, content])
 
     def read(self, cell: Cell) -> CellResult | None:
         """The finished cell, None if there is none."""
@@ -242,11 +241,3 @@ class CellStore:
     def sheet(self, cell: Cell) -> Path:
         """Where its pictures lie: first images over best images."""
         return self.file(cell).with_suffix(".png")
-
-
-def read_json(file: Path) -> Any:
-    """The content of a JSON file, None if it is absent or damaged."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None

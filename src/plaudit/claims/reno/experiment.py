@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from plaudit.claims.reno.cells import Bench, Cell, CellResult, CellStore, Variant, read_json, run_cell, steps_of
+from plaudit.claims.reno.cells import Bench, Cell, CellResult, CellStore, Variant, run_cell, steps_of
 from plaudit.claims.reno.plan import Plan, all_cells, looks_with_cost, main_prompts, reno
-from plaudit.runs.files import write_json
+from plaudit.runs.files import read_json, write_json
 from plaudit.runs.provenance import hardware
 
 ROUNDS = 3

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plaudit.claims.markdown import claim_table, estimate, number, picture, run_facts, table, verdict_sentence
+from plaudit.claims.markdown import estimate, number, picture, table
 from plaudit.claims.reno.page_words import (
     ABOUT_ACCURACY,
     ABOUT_HACKING,
@@ -12,33 +12,33 @@ from plaudit.claims.reno.page_words import (
     INTRODUCTION,
     QUICK_WARNING,
 )
+from plaudit.claims.result_page import command_line, result_page, seeds_line
 
 
 def page(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
-    parts = [
-        f"# ReNO, reproduced on the pocket world: {report['settings']['model']}",
-        INTRODUCTION.format(**_size(report)),
-        QUICK_WARNING.format(**_size(report)) if report["settings"]["quick"] else "",
-        "## Claims",
-        claim_table(report["claims"]),
-        verdict_sentence(report["claims"]),
-        "## Accuracy",
-        ABOUT_ACCURACY,
-        picture(report, "curve", "Accuracy of the best image so far"),
-        task_table(report["tables"]["tasks"]),
-        picture(report, "before_after", "First and best pictures"),
-        "## Time",
-        ABOUT_TIME.format(**_size(report)),
-        time_table(report["tables"]["time"]),
-        "## A reward that is left out",
-        ABOUT_LEFT_OUT.format(**_size(report)),
-        left_out_table(report["tables"]["left_out"]),
-        *(_hacking(report) if report["tables"]["hacking"] else ()),
-        "## How it was run",
-        settings_list(report),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    size, tables = _size(report), report["tables"]
+    return result_page(
+        report,
+        title=f"ReNO, reproduced on the pocket world: {report['settings']['model']}",
+        introduction=INTRODUCTION.format(**size),
+        quick_warning=QUICK_WARNING.format(**size),
+        body=(
+            "## Accuracy",
+            ABOUT_ACCURACY,
+            picture(report, "curve", "Accuracy of the best image so far"),
+            task_table(tables["tasks"]),
+            picture(report, "before_after", "First and best pictures"),
+            "## Time",
+            ABOUT_TIME.format(**size),
+            time_table(tables["time"]),
+            "## A reward that is left out",
+            ABOUT_LEFT_OUT.format(**size),
+            left_out_table(tables["left_out"]),
+            *(_hacking(report) if tables["hacking"] else ()),
+        ),
+        how=how_it_was_run(report),
+    )
 
 
 def _hacking(report: Mapping[str, Any]) -> Sequence[str]:
@@ -109,19 +109,19 @@ def hacking_table(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def settings_list(report: Mapping[str, Any]) -> str:
-    """Model, rewards, size, versions, hardware, time."""
+def how_it_was_run(report: Mapping[str, Any]) -> Sequence[str]:
+    """Command, model, rewards and size, a line each."""
     settings = report["settings"]
     rewards = ", ".join(f"{name} x {weight:g}" for name, weight in settings["rewards"].items())
-    command = f"plaudit reproduce reno --model {settings['model']}" + (" --quick" if settings["quick"] else "")
-    lines = [
-        f"command: `{command}`",
+    size = (
+        f"prompts: {settings['main_prompts']} in the main comparison, {settings['side_prompts']} in the ablations; "
+        f"{settings['chunk']} images a batch"
+    )
+    return (
+        command_line(report, "--model", settings["model"]),
         f"model: {settings['model']}; rewards: {rewards}",
-        f"seeds: {', '.join(map(str, settings['seeds']))}; prompts: {settings['main_prompts']} in the main comparison, "
-        f"{settings['side_prompts']} in the ablations; {settings['chunk']} images a batch",
-        *run_facts(report),
-    ]
-    return "\n".join(f"- {line}" for line in lines)
+        seeds_line(report, size),
+    )
 
 
 def _size(report: Mapping[str, Any]) -> dict[str, Any]:

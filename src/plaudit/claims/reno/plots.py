@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.claims.figures import COLOURS, as_svg, label, new_figure
-from plaudit.claims.picture_grid import Pixels, Row, Tile, draw_grid, enlarged
-from plaudit.runs.provenance import read_image
+from plaudit.claims.picture_grid import Row, Tile, draw_grid, pictures_in
 
 
 def curve_plot(report: Mapping[str, Any]) -> bytes:
@@ -51,13 +50,13 @@ def hacking_plot(report: Mapping[str, Any]) -> bytes:
 
 def before_after_grid(sheet: Path, captions: Sequence[str], verdicts: Sequence[Sequence[bool]]) -> bytes:
     """PNG: each prompt's first picture over its best, framed by the judge's word."""
-    pictures = pictures_of(sheet, len(captions))
+    pictures = pictures_in(sheet, rows=2, columns=len(captions))
     columns = min(8, len(captions))
     rows = []
     for start in range(0, len(captions), columns):
         places = range(start, min(start + columns, len(captions)))
         for which, name in enumerate(("first", "best")):
-            tiles = [Tile(image=pictures[p][which], right=verdicts[p][which]) for p in places]
+            tiles = [Tile(image=pictures[which][p], right=verdicts[p][which]) for p in places]
             rows.append(Row(name=name, tiles=tiles, captions=[captions[p] for p in places] if which == 0 else []))
     return draw_grid(rows, columns)
 
@@ -70,17 +69,7 @@ def hacking_grid(
     rows = []
     for name in ["first", *names]:
         source, which = (names[0], 0) if name == "first" else (name, 1)
-        pictures = pictures_of(sheets[source], len(verdicts[source]))
-        tiles = [
-            Tile(image=pictures[place][which], right=verdicts[source][place][which]) for place in range(len(captions))
-        ]
+        pictures = pictures_in(sheets[source], rows=2, columns=len(verdicts[source]))[which]
+        tiles = [Tile(image=pictures[place], right=verdicts[source][place][which]) for place in range(len(captions))]
         rows.append(Row(name=name, tiles=tiles, captions=captions if name == "first" else []))
     return draw_grid(rows, len(captions))
-
-
-def pictures_of(sheet: Path, count: int) -> list[tuple[Pixels, Pixels]]:
-    """The (first, best) pictures of a cell's sheet, (H, W, 3) each, enlarged."""
-    pixels = read_image(sheet).permute(1, 2, 0).numpy()
-    height, width = pixels.shape[0] // 2, pixels.shape[1] // count
-    columns = [pixels[:, place * width : (place + 1) * width] for place in range(count)]
-    return [(enlarged(column[:height]), enlarged(column[height:])) for column in columns]

@@ -1,11 +1,12 @@
 """The reproduction of ReNO's claims: load, compute what is missing, conclude, publish."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plaudit.claims.reno.cells import Bench, Cell, CellResult, CellStore, EncodesOnce, read_json
+from plaudit.claims import reports
+from plaudit.claims.reno.cells import Bench, Cell, CellResult, CellStore, EncodesOnce
 from plaudit.claims.reno.experiment import finished, timing_of
 from plaudit.claims.reno.findings import found_in, tables
 from plaudit.claims.reno.page import page
@@ -16,8 +17,7 @@ from plaudit.core.errors import BadConfig
 from plaudit.generators.table import GENERATORS, load_generator
 from plaudit.presets.reno import reward_specs
 from plaudit.rewards.table import REWARDS, load_rewards, read_spec
-from plaudit.runs.files import write_json, write_whole
-from plaudit.runs.provenance import hardware, source_of, versions
+from plaudit.runs.provenance import source_of
 from plaudit.suites.run import pocket
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MODEL, SECOND_MODEL = "pocket-turbo", "pocket-pixart"
 """the second shows that the method does not hang on one architecture"""
+SYSTEM = "reno"
 SHOWN = 8
 """prompts in the grid of what hacking looks like"""
 
@@ -51,24 +52,20 @@ def report_of(plan: Plan, bench: Bench, store: CellStore) -> dict[str, Any]:
         raise BadConfig(f"{len(expected) - len(results)} of {len(expected)} cells are not computed yet")
     found = found_in(plan, bench, results)
     timing = timing_of(plan, store)
-    return {
-        "system": "reno",
-        "claims": [claim.to_json() for claim in claims(found)],
-        "tables": tables(found),
-        "grids": grids(plan, bench, store, results),
-        "pictures": {},
-        "settings": {
+    return reports.assemble(
+        SYSTEM,
+        claims(found),
+        tables=tables(found),
+        grids=grids(plan, bench, store, results),
+        settings={
             **asdict(plan),
-            "seeds": list(plan.seeds),
             "model": bench.sources.get("model", {}).get("name", MODEL),
             "rewards": {name: weight for name, (weight, _) in bench.rewards.parts.items()},
             "sources": dict(bench.sources),
             "timing": None if timing is None else asdict(timing),
         },
-        "versions": versions(),
-        "hardware": hardware(),
-        "seconds": found.total_seconds,
-    }
+        seconds=found.total_seconds,
+    )
 
 
 def grids(plan: Plan, bench: Bench, store: CellStore, results: Mapping[Cell, CellResult]) -> dict[str, dict[str, Any]]:
@@ -97,32 +94,12 @@ def grids(plan: Plan, bench: Bench, store: CellStore, results: Mapping[Cell, Cel
     }
 
 
-def publish(report: dict[str, Any], file: Path, sheets: Path) -> list[Path]:
+def publish(report: reports.Report, file: Path, sheets: Path) -> list[Path]:
     """Write the report to `file`, and beside it its page and pictures; the paths written.
 
     `sheets` is the folder of the cells' pictures; a grid whose sheets are not there is left as it is.
     """
-    drawn: dict[str, tuple[str, Callable[[], bytes]]] = {
-        "curve": ("curve.svg", lambda: curve_plot(report)),
-        "before_after": ("before-after.png", lambda: _before_after(report, sheets)),
-    }
-    if report["tables"]["hacking"]:
-        drawn["hacking"] = ("hacking.svg", lambda: hacking_plot(report))
-        drawn["hacking_grid"] = ("hacking-grid.png", lambda: _hacking_grid(report, sheets))
-    written: list[Path] = []
-    pictures: dict[str, str] = {}
-    for name, (ending, draw) in drawn.items():
-        target = file.with_name(f"{file.stem}-{ending}")
-        if name not in report["grids"] or _sheets_are_there(report["grids"][name], sheets):
-            write_whole(target, draw())
-            written.append(target)
-        if target.exists():
-            pictures[name] = target.name
-    report = {**report, "pictures": pictures}
-    write_json(file, report)
-    words = file.with_suffix(".md")
-    write_whole(words, page(report).encode())
-    return [file, words, *written]
+    return reports.publish(report, file, figures=_figures(report, sheets), page=page)
 
 
 def file_of_second(file: Path) -> Path:
@@ -137,29 +114,37 @@ def with_second_model(report: Mapping[str, Any], second: Mapping[str, Any] | Non
     return {**report, "claims": [*own, said.to_json()]}
 
 
-def read_report(file: Path) -> dict[str, Any]:
+def read_report(file: Path) -> reports.Report:
     """A report that `publish` wrote. Raises BadConfig if there is none."""
-    report = read_json(file)
-    if not isinstance(report, dict) or report.get("system") != "reno" or "tables" not in report:
-        raise BadConfig(f"{str(file)!r} holds no report of this reproduction; run it first")
-    return report
+    return reports.read_report(file, SYSTEM)
+
+
+def _figures(report: reports.Report, folder: Path) -> dict[str, reports.Figure]:
+    grids = report["grids"]
+    before_after = grids["before_after"]
+    first = folder / before_after["sheet"]
+    found = {
+        "curve": reports.Figure(ending="curve.svg", draw=lambda: curve_plot(report)),
+        "before_after": reports.Figure(
+            ending="before-after.png",
+            draw=lambda: before_after_grid(first, before_after["captions"], before_after["verdicts"]),
+            sheets=[first],
+        ),
+    }
+    if not report["tables"]["hacking"]:
+        return found
+    hacked = grids["hacking_grid"]
+    sheets = {name: folder / sheet for name, sheet in hacked["sheets"].items()}
+    return {
+        **found,
+        "hacking": reports.Figure(ending="hacking.svg", draw=lambda: hacking_plot(report)),
+        "hacking_grid": reports.Figure(
+            ending="hacking-grid.png",
+            draw=lambda: hacking_grid(sheets, hacked["captions"], hacked["verdicts"]),
+            sheets=list(sheets.values()),
+        ),
+    }
 
 
 def _verdicts(result: CellResult) -> list[list[bool]]:
     return [[outcome.right[0], outcome.right[-1]] for outcome in result.outcomes]
-
-
-def _sheets_are_there(grid: Mapping[str, Any], sheets: Path) -> bool:
-    names = [grid["sheet"]] if "sheet" in grid else grid["sheets"].values()
-    return all((sheets / name).exists() for name in names)
-
-
-def _before_after(report: Mapping[str, Any], sheets: Path) -> bytes:
-    grid = report["grids"]["before_after"]
-    return before_after_grid(sheets / grid["sheet"], grid["captions"], grid["verdicts"])
-
-
-def _hacking_grid(report: Mapping[str, Any], sheets: Path) -> bytes:
-    grid = report["grids"]["hacking_grid"]
-    paths = {name: sheets / sheet for name, sheet in grid["sheets"].items()}
-    return hacking_grid(paths, grid["captions"], grid["verdicts"])

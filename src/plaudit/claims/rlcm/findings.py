@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from plaudit.claims.rlcm.plan import ABLATED, TASKS, Plan, Training, trainings
+from plaudit.claims.rlcm.plan import ABLATED, TASKS, Plan, Training
 from plaudit.suites.statistics import Estimate, bootstrap_mean, paired_difference
 
 Array = NDArray[np.float64]
@@ -42,9 +42,17 @@ class Found:
         """(prompts, seeds) of the judge's word on the task's prompts, or on the "general" ones."""
         return np.array([result["looks"][str(update)][where] for result in self.each(name)], dtype=np.float64).T
 
+    def spread(self, name: str) -> float:
+        """The standard deviation of the trained reward before training, 1 if all scores are the same."""
+        return float(self.scores(name, 0).std()) or 1.0
+
     def last(self, name: str) -> int:
         """How many updates the training had."""
         return int(self.each(name)[0]["training"]["updates"])
+
+    def seconds_per_update(self, name: str) -> float:
+        """Mean over the training's updates and seeds."""
+        return float(np.mean([np.mean(result["curve"]["seconds"]) for result in self.each(name)]))
 
 
 def found_in(plan: Plan, results: Mapping[Training, Result]) -> Found:
@@ -98,7 +106,6 @@ def task_row(found: Found, task: str) -> dict[str, Any]:
     row: dict[str, Any] = {"task": task, "queries": plan.diffusion_updates * plan.prompts_per_update * 4}
     for method, end in (("ddpo", plan.diffusion_updates), ("rlcm", plan.updates)):
         name = f"{method}-{task}"
-        results = found.each(name)
         row[method] = {
             "start": asdict(bootstrap_mean(found.scores(name, 0))),
             "same_queries": asdict(bootstrap_mean(found.scores(name, plan.diffusion_updates))),
@@ -110,7 +117,7 @@ def task_row(found: Found, task: str) -> dict[str, Any]:
             "right_end": float(found.right(name, end).mean()),
             "general_start": float(found.right(name, 0, "general").mean()),
             "general_end": float(found.right(name, end, "general").mean()),
-            "seconds_per_update": float(np.mean([np.mean(result["curve"]["seconds"]) for result in results])),
+            "seconds_per_update": found.seconds_per_update(name),
         }
     return row
 
@@ -172,13 +179,12 @@ def horizon_rows(found: Found) -> list[dict[str, Any]]:
     named = {horizon: f"horizon-{horizon}" for horizon in found.plan.horizons}
     rows = []
     for horizon, name in {found.plan.horizon: f"rlcm-{ABLATED}", **named}.items():
-        results = found.each(name)
         rows.append(
             {
                 "horizon": horizon,
                 "start": asdict(bootstrap_mean(found.scores(name, 0))),
                 "end": asdict(bootstrap_mean(found.scores(name, found.last(name)))),
-                "seconds_per_update": float(np.mean([np.mean(result["curve"]["seconds"]) for result in results])),
+                "seconds_per_update": found.seconds_per_update(name),
             }
         )
     return rows
@@ -202,8 +208,3 @@ def long_rows(found: Found) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def names(plan: Plan) -> list[Training]:
-    """All trainings that a finished report needs."""
-    return list(trainings(plan))

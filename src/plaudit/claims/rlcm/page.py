@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plaudit.claims.markdown import claim_table, estimate, number, picture, run_facts, table, verdict_sentence
+from plaudit.claims.markdown import estimate, number, picture, table
+from plaudit.claims.result_page import command_line, result_page, seeds_line
 
 INTRODUCTION = """RLCM (Oertell et al. 2024, arXiv 2404.03673) follows a policy gradient through the few steps of a \
 consistency model; DDPO (Black et al. 2023) does so through the many steps of a diffusion model. Here both run in the \
@@ -29,34 +30,32 @@ rises while the held-out reward and the judge's word fall."""
 
 def page(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
-    size = _size(report)
-    parts = [
-        "# RLCM, reproduced on the pocket world",
-        INTRODUCTION.format(**size),
-        QUICK_WARNING.format(**size) if report["settings"]["quick"] else "",
-        "## Claims",
-        claim_table(report["claims"]),
-        verdict_sentence(report["claims"]),
-        "## Reward by query and by second",
-        picture(report, "queries", "Reward by images judged"),
-        picture(report, "seconds", "Reward by seconds of training"),
-        "## Four tasks",
-        ABOUT_TASKS.format(**size),
-        task_table(report["tables"]["tasks"]),
-        picture(report, "tasks", "The same prompts and noises, before and after"),
-        "## Fewer steps",
-        ABOUT_STEPS.format(**size),
-        step_table(report["tables"]["steps"]),
-        "## Horizons",
-        horizon_table(report["tables"]["horizons"]),
-        "## Too long",
-        ABOUT_LONG.format(**size),
-        picture(report, "long", "Trained reward, held-out reward and the judge's word"),
-        picture(report, "long_pictures", "The same prompts and noises while training goes on"),
-        "## How it was run",
-        settings_list(report),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    size, tables = _size(report), report["tables"]
+    return result_page(
+        report,
+        title="RLCM, reproduced on the pocket world",
+        introduction=INTRODUCTION.format(**size),
+        quick_warning=QUICK_WARNING.format(**size),
+        body=(
+            "## Reward by query and by second",
+            picture(report, "queries", "Reward by images judged"),
+            picture(report, "seconds", "Reward by seconds of training"),
+            "## Four tasks",
+            ABOUT_TASKS.format(**size),
+            task_table(tables["tasks"]),
+            picture(report, "tasks", "The same prompts and noises, before and after"),
+            "## Fewer steps",
+            ABOUT_STEPS.format(**size),
+            step_table(tables["steps"]),
+            "## Horizons",
+            horizon_table(tables["horizons"]),
+            "## Too long",
+            ABOUT_LONG.format(**size),
+            picture(report, "long", "Trained reward, held-out reward and the judge's word"),
+            picture(report, "long_pictures", "The same prompts and noises while training goes on"),
+        ),
+        how=how_it_was_run(report),
+    )
 
 
 def task_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -113,16 +112,14 @@ def horizon_table(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def settings_list(report: Mapping[str, Any]) -> str:
-    """Sizes, versions, hardware, time."""
+def how_it_was_run(report: Mapping[str, Any]) -> Sequence[str]:
+    """Command and size, a line each."""
     settings = report["settings"]
-    lines = [
-        "command: `plaudit reproduce rlcm" + (" --quick`" if settings["quick"] else "`"),
-        f"seeds: {', '.join(map(str, settings['seeds']))}; updates: {settings['updates']} of RLCM, "
-        f"{settings['diffusion_updates']} of DDPO, {settings['prompts_per_update']} prompts with 4 images each",
-        *run_facts(report),
-    ]
-    return "\n".join(f"- {line}" for line in lines)
+    size = (
+        f"updates: {settings['updates']} of RLCM, {settings['diffusion_updates']} of DDPO, "
+        f"{settings['prompts_per_update']} prompts with 4 images each"
+    )
+    return (command_line(report), seeds_line(report, size))
 
 
 def _size(report: Mapping[str, Any]) -> dict[str, Any]:

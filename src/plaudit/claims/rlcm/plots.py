@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.claims.figures import COLOURS, as_svg, label, new_figure
-from plaudit.claims.picture_grid import Row, Tile, draw_grid, enlarged
+from plaudit.claims.picture_grid import Row, Tile, draw_grid, pictures_in
 from plaudit.claims.rlcm.plan import TASKS
-from plaudit.runs.provenance import read_image
 
 METHODS = {"rlcm": ("RLCM", COLOURS[0]), "ddpo": ("DDPO", COLOURS[1])}
 
@@ -49,11 +48,6 @@ def picture_rows(sheets: Mapping[str, Path], captions: Sequence[str]) -> bytes:
     """PNG: a row of the same prompts for each sheet, (3, H, N W) each."""
     rows: list[Row] = []
     for name, file in sheets.items():
-        pixels = read_image(file).permute(1, 2, 0).numpy()
-        side = pixels.shape[0]
-        tiles = [
-            Tile(image=enlarged(pixels[:, place * side : (place + 1) * side]), right=None)
-            for place in range(len(captions))
-        ]
+        tiles = [Tile(image=image, right=None) for image in pictures_in(file, columns=len(captions))[0]]
         rows.append(Row(name=name, tiles=tiles, captions=captions if not rows else ()))
     return draw_grid(rows, len(captions))

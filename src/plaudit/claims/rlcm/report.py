@@ -1,11 +1,11 @@
 """The reproduction of RLCM's claims: load, train what is missing, conclude, publish."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from plaudit.claims import reports
 from plaudit.claims.rlcm import trainings as cells
 from plaudit.claims.rlcm.findings import found_in, tables
 from plaudit.claims.rlcm.page import page
@@ -27,11 +27,13 @@ from plaudit.claims.rlcm.verdicts import claims
 from plaudit.core.errors import BadConfig
 from plaudit.generators.table import GENERATORS
 from plaudit.rewards.table import REWARDS, read_spec
-from plaudit.runs.files import finite, write_json, write_whole
-from plaudit.runs.provenance import hardware, source_of, versions
+from plaudit.runs.looks import spread_over
+from plaudit.runs.provenance import source_of
 
 if TYPE_CHECKING:
     import torch
+
+SYSTEM = "rlcm"
 
 
 def load_bench(plan: Plan, device: "torch.device") -> cells.Bench:
@@ -57,7 +59,7 @@ def measure(store: cells.Store) -> Iterator[tuple[cells.Progress, float]]:
             done += cost(training)
 
 
-def report_of(store: cells.Store) -> dict[str, Any]:
+def report_of(store: cells.Store) -> reports.Report:
     """All that was found, as JSON types. Raises BadConfig if a training is missing."""
     plan = store.bench.plan
     results = {training: store.read(training) for training in trainings(plan)}
@@ -66,69 +68,44 @@ def report_of(store: cells.Store) -> dict[str, Any]:
         raise BadConfig(f"{len(results) - len(finished)} of {len(results)} trainings are not finished yet")
     found = found_in(plan, finished)
     spent = sum(sum(result["curve"]["seconds"]) for result in finished.values())
-    report = {
-        "system": "rlcm",
-        "claims": [claim.to_json() for claim in claims(found)],
-        "tables": tables(found),
-        "grids": {
+    return reports.assemble(
+        SYSTEM,
+        claims(found),
+        tables=tables(found),
+        grids={
             "tasks": _task_sheets(plan, store),
             "long_pictures": _long_sheets(plan, store),
             "captions": _captions(plan),
         },
-        "pictures": {},
-        "settings": {
+        settings={
             **asdict(plan),
-            "seeds": list(plan.seeds),
             "consistency": CONSISTENCY,
             "diffusion": DIFFUSION,
             "sources": dict(store.bench.sources),
             "configs": {task: asdict(cells.task_of(rlcm(plan, task, 0)).config) for task in TASKS},
         },
-        "versions": versions(),
-        "hardware": hardware(),
-        "seconds": spent,
-    }
-    found_again: dict[str, Any] = json.loads(json.dumps(finite(report)))
-    return found_again
+        seconds=spent,
+    )
 
 
-def publish(report: dict[str, Any], file: Path, folder: Path) -> list[Path]:
+def publish(report: reports.Report, file: Path, folder: Path) -> list[Path]:
     """Write the report to `file`, and beside it its page and pictures; the paths written.
 
     `folder` holds the trainings; a grid whose pictures are not there is left as it is.
     """
-    drawn: dict[str, tuple[str, Callable[[], bytes]]] = {
-        "queries": ("queries.svg", lambda: curve_plot(report, "queries")),
-        "seconds": ("seconds.svg", lambda: curve_plot(report, "seconds")),
-        "long": ("long.svg", lambda: long_plot(report)),
-        "tasks": ("tasks.png", lambda: _grid(report, "tasks", folder)),
-        "long_pictures": ("long-pictures.png", lambda: _grid(report, "long_pictures", folder)),
+    figures = {
+        "queries": reports.Figure(ending="queries.svg", draw=lambda: curve_plot(report, "queries")),
+        "seconds": reports.Figure(ending="seconds.svg", draw=lambda: curve_plot(report, "seconds")),
+        "long": reports.Figure(ending="long.svg", draw=lambda: long_plot(report)),
+        "tasks": _grid(report, "tasks", folder, ending="tasks.png"),
+        "long_pictures": _grid(report, "long_pictures", folder, ending="long-pictures.png"),
     }
-    written: list[Path] = []
-    pictures: dict[str, str] = {}
-    for name, (ending, draw) in drawn.items():
-        target = file.with_name(f"{file.stem}-{ending}")
-        sheets = report["grids"].get(name, {})
-        if all((folder / sheet).exists() for sheet in sheets.values()):
-            write_whole(target, draw())
-            written.append(target)
-        if target.exists():
-            pictures[name] = target.name
-    write_json(file, {**report, "pictures": pictures})
-    words = file.with_suffix(".md")
-    write_whole(words, page({**report, "pictures": pictures}).encode())
-    return [file, words, *written]
+    return reports.publish(report, file, figures=figures, page=page)
 
 
-def read_report(file: Path) -> dict[str, Any]:
+def read_report(file: Path) -> reports.Report:
     """A report that `publish` wrote. Raises BadConfig if there is none."""
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        report = None
-    if not isinstance(report, dict) or report.get("system") != "rlcm" or "tables" not in report:
-        raise BadConfig(f"{str(file)!r} holds no report of this reproduction; run it first")
-    return report
+    return reports.read_report(file, SYSTEM)
 
 
 def _task_sheets(plan: Plan, store: cells.Store) -> dict[str, str]:
@@ -159,10 +136,10 @@ def _look(store: cells.Store, training: Training, done: int) -> str:
 def _captions(plan: Plan) -> list[str]:
     """The prompts of the pictures; the first three tasks share them."""
     prompts = cells.task_of(rlcm(plan, ABLATED, 0)).prompts
-    stride = max(1, len(prompts) // plan.look_prompts)
-    return list(prompts[::stride][: min(cells.SHOWN, plan.look_prompts)])
+    return list(spread_over(prompts, plan.look_prompts)[: cells.SHOWN])
 
 
-def _grid(report: Mapping[str, Any], name: str, folder: Path) -> bytes:
+def _grid(report: reports.Report, name: str, folder: Path, *, ending: str) -> reports.Figure:
     sheets = {row: folder / sheet for row, sheet in report["grids"][name].items()}
-    return picture_rows(sheets, report["grids"]["captions"])
+    captions = report["grids"]["captions"]
+    return reports.Figure(ending=ending, draw=lambda: picture_rows(sheets, captions), sheets=list(sheets.values()))

@@ -5,11 +5,9 @@ draw the task's prompts with noises that never change and keep every image's sco
 and its clock too.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,22 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plaudit.claims.rlcm.plan import CONSISTENCY, Plan, Training
-from plaudit.core.random_streams import noise_for
+from plaudit.claims.fingerprint import fingerprint
+from plaudit.claims.rlcm.plan import Plan, Training
+from plaudit.core.whole_files import write_whole
 from plaudit.generators.generator import StepPolicy
 from plaudit.generators.policies import policy_of
-from plaudit.generators.step_policy import own_draws, rollout
+from plaudit.generators.step_policy import draw_images
 from plaudit.generators.table import load_generator
 from plaudit.generators.trained_part import add_lora, without_lora
 from plaudit.methods.rlcm import Rlcm
-from plaudit.presets.rlcm import TASKS, Task
+from plaudit.presets.rlcm import TASKS
+from plaudit.presets.task import Task
 from plaudit.rewards.reward import Reward
-from plaudit.rewards.table import load_reward, load_rewards
-from plaudit.runs.files import write_json, write_whole
-from plaudit.runs.looks import sheet
+from plaudit.rewards.table import load_reward, load_rewards, read_spec
+from plaudit.runs.files import read_json, write_json
+from plaudit.runs.looks import sheet, spread_over
 from plaudit.runs.provenance import png_bytes
 from plaudit.runs.records import opinions
-from plaudit.runs.training import Keeping, train_in
+from plaudit.runs.training import METRICS, Keeping, Log, train_in
 from plaudit.suites.run import pocket
 
 BATCH = 64
@@ -72,15 +72,13 @@ class Store:
         """Where the training lies, or will."""
         content = {name: value for name, value in asdict(training).items() if name != "name"}
         looks = [self.bench.plan.look_prompts, self.bench.plan.general_prompts]
-        text = json.dumps([content, looks, self.bench.sources, asdict(task_of(training))], sort_keys=True, default=str)
-        return self.folder / f"{training.name}-s{training.seed}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+        key = fingerprint([content, looks, self.bench.sources, asdict(task_of(training))])
+        return self.folder / f"{training.name}-s{training.seed}-{key}"
 
     def read(self, training: Training) -> dict[str, Any] | None:
         """The finished training's result, None if it is not finished."""
-        with suppress(FileNotFoundError, json.JSONDecodeError):
-            found: dict[str, Any] = json.loads((self.place(training) / "result.json").read_text(encoding="utf-8"))
-            return found
-        return None
+        found: dict[str, Any] | None = read_json(self.place(training) / "result.json")
+        return found
 
 
 def task_of(training: Training) -> Task:
@@ -128,11 +126,10 @@ def _result(training: Training, task: Task, watch: "_Watch", tuned: StepPolicy) 
         untuned = watch.measure(other, general=False)
         other.denoiser.load_state_dict(tuned.denoiser.state_dict())
         steps[str(number)] = {**watch.measure(other, general=True), "untuned": untuned["rewards"]}
-    lines = [json.loads(line) for line in (watch.place / "metrics.jsonl").read_text().splitlines()]
-    updates = [line for line in lines if line["update"] > 0]
+    updates = [line for line in Log(watch.place / METRICS).lines() if line["update"] > 0]
     return {
         "training": asdict(training),
-        "rewards": {"trained": task.rewards[0].partition(":")[0], "held_out": task.held_out},
+        "rewards": {"trained": read_spec(task.rewards[0])[0], "held_out": task.held_out},
         "curve": {
             name: [line[name] for line in updates] for name in ("queries", "reward", "seconds", "kl", "gradient_norm")
         },
@@ -146,9 +143,8 @@ class _Watch:
 
     def __init__(self, training: Training, task: Task, bench: Bench, place: Path) -> None:
         self.training, self.place, self.bench = training, place, bench
-        stride = max(1, len(task.prompts) // bench.plan.look_prompts)
-        self._prompts = task.prompts[::stride][: bench.plan.look_prompts]
-        names = [task.rewards[0].partition(":")[0], *([task.held_out] if task.held_out else [])]
+        self._prompts = spread_over(task.prompts, bench.plan.look_prompts)
+        names = [read_spec(task.rewards[0])[0], *([task.held_out] if task.held_out else [])]
         self._rewards = {name: bench.load_one(name, device=bench.device) for name in names}
         self._suite = pocket()
         self._general = self._suite.spread(bench.plan.general_prompts)
@@ -179,19 +175,12 @@ class _Watch:
     def looks(self) -> dict[str, Any]:
         """What was found, by the number of updates."""
         files = sorted((self.place / "looks").glob("*.json"))
-        return {str(int(file.stem)): json.loads(file.read_text(encoding="utf-8")) for file in files}
+        return {str(int(file.stem)): read_json(file) for file in files}
 
     def _drawn(self, policy: StepPolicy, prompts: Sequence[str]) -> Tensor:
         keys: list[tuple[int | str, ...]] = [(self.training.seed, "look", place) for place in range(len(prompts))]
-        images = []
-        for start in range(0, len(prompts), BATCH):
-            part = keys[start : start + BATCH]
-            with torch.no_grad():
-                condition = policy.encode(prompts[start : start + BATCH])
-                noise = noise_for(part, policy.noise_shape).to(policy.device)
-                taken = rollout(policy, noise, condition, own_draws(part, policy.noise_shape))
-                images.append(policy.decode(taken.states[:, -1]))
-        return torch.cat(images)
+        with torch.no_grad():
+            return draw_images(policy, policy.encode(prompts), keys, BATCH)
 
 
 def _right(prompts: Sequence[str], images: Tensor) -> list[bool] | None:
@@ -220,9 +209,3 @@ def _alone(place: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def steps_of(training: Training) -> str:
-    """How the training's policy draws, in words."""
-    kind = "consistency" if training.model == CONSISTENCY else "DDIM"
-    return f"{training.steps} {kind} steps"

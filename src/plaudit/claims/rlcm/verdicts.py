@@ -1,5 +1,7 @@
 """RLCM's claims (Oertell et al. 2024), each measured on the pocket world against its bar."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from plaudit.claims.claim import Claim, exceeds_zero, reaches, shown
@@ -30,7 +32,7 @@ def claims(found: Found) -> list[Claim]:
 def _per_query(found: Found, task: str) -> Claim:
     """In standard deviations of the untrained diffusion model's scores, so that tasks can be compared."""
     at = found.plan.diffusion_updates
-    spread = float(found.scores(f"ddpo-{task}", 0).std()) or 1.0
+    spread = found.spread(f"ddpo-{task}")
     ours, theirs = (found.scores(f"{method}-{task}", at) / spread for method in ("rlcm", "ddpo"))
     queries = at * found.plan.prompts_per_update * 4
     gains = [
@@ -74,8 +76,7 @@ def _per_second(found: Found, task: str) -> Claim:
     )
     if not never:
         return claim
-    note = f"{never} of {len(ratios)} seeds never got there, and count as 0"
-    return Claim(**{**claim.__dict__, "note": note})
+    return replace(claim, note=f"{never} of {len(ratios)} seeds never got there, and count as 0")
 
 
 def _rollout(found: Found) -> Claim:
@@ -105,8 +106,7 @@ def _few_steps(found: Found) -> Claim:
 
 def _horizon(found: Found, horizon: int) -> Claim:
     usual, other = f"rlcm-{ABLATED}", f"horizon-{horizon}"
-    spread = float(found.scores(usual, 0).std()) or 1.0
-    ends = [found.scores(name, found.last(name)) / spread for name in (usual, other)]
+    ends = [found.scores(name, found.last(name)) / found.spread(usual) for name in (usual, other)]
     return exceeds_zero(
         paired_difference(ends[0], ends[1]),
         id=f"horizon-{horizon}",
@@ -132,14 +132,13 @@ def _too_long(found: Found) -> list[Claim]:
         last = found.last(name)
         change = paired_difference(found.right(name, last, "general"), found.right(name, 0, "general"))
         rise = float(np.mean(found.scores(name, last) - found.scores(name, 0)))
-        spread = float(found.scores(name, 0).std()) or 1.0
         rows.append(
             shown(
                 change,
                 id=name,
                 claim=f"{last} updates {words} the divergence in the loss: how PocketEval's accuracy changes",
                 paper="rewards are over-fitted: flat or near-identical backgrounds; a KL is suggested, not used",
-                note=f"the trained reward rises by {rise / spread:.2f} spreads; shown, without a bar",
+                note=f"the trained reward rises by {rise / found.spread(name):.2f} spreads; shown, without a bar",
             )
         )
     return rows
