@@ -165,7 +165,7 @@ def test_another_models_lora_is_refused_before_anything_is_changed(sd_folder, tr
 def test_what_has_no_u_net_is_told_so(training, tmp_path):
     from tiny_families import save_pixart
 
-    with pytest.raises(BadConfig, match="is laid over a U-Net, which PixArtAlpha does not have"):
+    with pytest.raises(BadConfig, match="Stable Diffusion 3's transformer, which PixArtAlpha does not have"):
         load_generator(str(save_pixart(tmp_path / "pixart")), steps=1, lora=training)
 
 

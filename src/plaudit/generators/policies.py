@@ -20,10 +20,9 @@ class InBfloat16:
 
     def __init__(self, policy: "StepPolicy") -> None:
         """Raises BadConfig where bfloat16 is not native: there it is slower than float32, on CPUs by hundreds."""
-        from plaudit.core.devices import has_fast_bfloat16
+        from plaudit.core.devices import check_fast_bfloat16
 
-        if not has_fast_bfloat16(policy.device):
-            raise BadConfig(f"this {policy.device.type} has no native bfloat16, and is faster in float32")
+        check_fast_bfloat16(policy.device)
         self.policy, self.denoiser, self.device = policy, policy.denoiser, policy.device
         self.noise_shape, self.num_steps = policy.noise_shape, policy.num_steps
 

@@ -8,22 +8,46 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from plaudit.core.errors import BadConfig
 from plaudit.core.random_streams import stream
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """the projections that RLCM's and DDPO's released code patch"""
+FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
+"""the two layers of every transformer block's feed-forward part"""
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """the name under which diffusers finds a LoRA in a folder"""
-UNET_FOLDER = "unet"
+UNET_FOLDER, TRANSFORMER_FOLDER = "unet", "transformer"
 """of a pipeline, with all weights of its denoiser"""
+SCHEDULER_FOLDER = "scheduler"
+"""of a pipeline, with the settings of its sampler"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRank:
+    """A layer's trained change: scale * up @ down (Hu et al. 2022)."""
+
+    down: nn.Parameter
+    """(r, ...)"""
+    up: nn.Parameter
+    """(out, r, ...)"""
+    scale: float
+    start: Tensor
+    """the layer's own weight"""
+
+    def squared_norm(self) -> Tensor:
+        """||scale * up @ down||_F^2, without building the product: the sum of (up^T up) * (down down^T)."""
+        down, up = self.down.detach().float().flatten(1), self.up.detach().float().flatten(1)
+        # Where the product cancels, rounding can leave less than nothing.
+        return self.scale**2 * ((up.T @ up) * (down @ down.T)).sum().clamp_min(0)
 
 
 def add_lora(
@@ -79,7 +103,7 @@ def save_lora(denoiser: Any, folder: Path) -> Path:
 
     Alpha over rank is multiplied in, so that a reader who knows nothing of alpha gets the same pictures.
     """
-    from diffusers import StableDiffusionPipeline
+    from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
     from peft.utils import get_peft_model_state_dict
 
     config = denoiser.peft_config["default"]
@@ -89,22 +113,62 @@ def save_lora(denoiser: Any, folder: Path) -> Path:
         for name, value in get_peft_model_state_dict(denoiser).items()
     }
     with _beside(folder / LORA_FILE) as part:
-        StableDiffusionPipeline.save_lora_weights(part, unet_lora_layers=layers, safe_serialization=True)
+        if pipeline_part(denoiser) == UNET_FOLDER:
+            StableDiffusionPipeline.save_lora_weights(part, unet_lora_layers=layers, safe_serialization=True)
+        else:
+            StableDiffusion3Pipeline.save_lora_weights(part, transformer_lora_layers=layers, safe_serialization=True)
         os.replace(part / LORA_FILE, folder / LORA_FILE)
     return folder / LORA_FILE
 
 
 def save_all(denoiser: Any, folder: Path) -> Path:
-    """Write every weight into the folder, as the `unet` of a diffusers pipeline; that folder below it.
+    """Write every weight into the folder, as the `unet` or `transformer` of a diffusers pipeline; that folder below it.
 
-    diffusers reads it with `UNet2DConditionModel.from_pretrained(folder, subfolder="unet")`.
+    diffusers reads it with `UNet2DConditionModel.from_pretrained(folder, subfolder="unet")`, and alike.
     """
-    with _beside(folder / UNET_FOLDER) as part:
-        denoiser.save_pretrained(part / UNET_FOLDER, safe_serialization=True)
-        if (folder / UNET_FOLDER).exists():
-            shutil.rmtree(folder / UNET_FOLDER)
-        os.replace(part / UNET_FOLDER, folder / UNET_FOLDER)
-    return folder / UNET_FOLDER
+    return _save_whole(denoiser, folder / pipeline_part(denoiser))
+
+
+def save_sampler(generator: Any, folder: Path) -> Path:
+    """Write the settings of a scheduler that takes few steps from pure noise at any times, as a pipeline's."""
+    from diffusers import EulerDiscreteScheduler
+
+    scheduler = generator.scheduler
+    if pipeline_part(generator.denoiser) == UNET_FOLDER:
+        scheduler = EulerDiscreteScheduler.from_config(scheduler.config, timestep_spacing="trailing")
+    return _save_whole(scheduler, folder / SCHEDULER_FOLDER)
+
+
+def pipeline_part(denoiser: Any) -> str:
+    """What a diffusers pipeline calls such a network: unet or transformer."""
+    from diffusers import UNet2DConditionModel
+
+    return UNET_FOLDER if isinstance(denoiser, UNet2DConditionModel) else TRANSFORMER_FOLDER
+
+
+def lora_layers(denoiser: Any) -> list[LowRank]:
+    """The layers of the LoRA that lies over the denoiser, each with the weight that it changes."""
+    from peft.tuners.lora import LoraLayer
+
+    return [
+        LowRank(
+            down=layer.lora_A["default"].weight, up=layer.lora_B["default"].weight, scale=layer.scaling["default"],
+            start=layer.get_base_layer().weight,
+        )
+        for layer in denoiser.modules()
+        if isinstance(layer, LoraLayer)
+    ]  # fmt: skip
+
+
+def _save_whole(part_of_pipeline: Any, place: Path) -> Path:
+    """A part of a pipeline in its folder, which is there whole or as it was."""
+    kept = {"safe_serialization": True} if isinstance(part_of_pipeline, nn.Module) else {}
+    with _beside(place) as part:
+        part_of_pipeline.save_pretrained(part / place.name, **kept)
+        if place.exists():
+            shutil.rmtree(place)
+        os.replace(part / place.name, place)
+    return place
 
 
 @contextmanager

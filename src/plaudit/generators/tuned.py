@@ -5,7 +5,7 @@ A training's folder says all three. A LoRA alone says only its weights.
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from plaudit.core.errors import BadConfig
 from plaudit.generators.decoding import LatentGenerator
 from plaudit.generators.lora import merge_lora
 from plaudit.generators.table import GENERATORS
-from plaudit.generators.trained_part import LORA_FILE, UNET_FOLDER
+from plaudit.generators.trained_part import LORA_FILE, TRANSFORMER_FOLDER, UNET_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,10 @@ class Patch:
     place: Path
     """as it was named: a training's folder, a LoRA's, or its file"""
     weights: Path
-    """a LoRA's file, or the folder of a whole U-Net"""
+    """a LoRA's file, or the folder of a whole denoiser"""
     scale: float = 1.0
+    shift: float | None = None
+    """of the grid on which it draws in few steps without guidance (R0); None: it is sampled as the model below is"""
 
     @property
     def whole(self) -> bool:
@@ -99,42 +101,47 @@ def training_in(folder: Path) -> Training | None:
     settings = content.get("settings")
     if not isinstance(settings, dict) or not isinstance(settings.get("model"), str):
         raise BadConfig(f"{str(file)!r} is damaged: it does not say which model was trained")
-    weights = next((it for it in (file.parent / LORA_FILE, file.parent / UNET_FOLDER) if it.exists()), None)
+    places = (file.parent / name for name in (LORA_FILE, UNET_FOLDER, TRANSFORMER_FOLDER))
+    weights = next((it for it in places if it.exists()), None)
     if weights is None:
+        method = content.get("method", "rlcm")
         raise BadConfig(
-            f"the training in {str(folder)!r} has left no weights yet; go on with: plaudit train rlcm --resume {folder}"
+            f"the training in {str(folder)!r} has left no weights yet; "
+            f"go on with: plaudit train {method} --resume {folder}"
         )
-    patch = Patch(place=folder, weights=weights)
-    return Training(model=settings["model"], steps=settings.get("steps"), patch=patch)
+    # Trainings of before there was R0 say no more than their settings.
+    sampling = content.get("sampling") or {"steps": settings.get("steps")}
+    patch = Patch(place=folder, weights=weights, shift=sampling.get("shift"))
+    return Training(model=settings["model"], steps=sampling.get("steps"), patch=patch)
 
 
 def lay_over(generator: Any, patch: Patch) -> None:
-    """Change the generator's U-Net by the patch, in place. Raises BadConfig if it has none, or another one."""
-    from diffusers import UNet2DConditionModel
+    """Change the generator's denoiser by the patch, in place. Raises BadConfig if it is not one that can be."""
+    from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 
-    unet = generator.denoiser if isinstance(generator, LatentGenerator) else None
-    if not isinstance(unet, UNet2DConditionModel):
+    denoiser = generator.denoiser if isinstance(generator, LatentGenerator) else None
+    if not isinstance(denoiser, UNet2DConditionModel | SD3Transformer2DModel):
         raise BadConfig(
-            f"{str(patch.place)!r} is laid over a U-Net, which {type(generator).__name__} does not have; Stable "
-            "Diffusion, Stable Diffusion XL and latent consistency models do"
+            f"{str(patch.place)!r} is laid over a U-Net or Stable Diffusion 3's transformer, which "
+            f"{type(generator).__name__} does not have; Stable Diffusion, XL, 3 and latent consistency models do"
         )
     if patch.whole:
-        _take_whole(unet, patch)
+        _take_whole(denoiser, patch)
     else:
-        merge_lora(unet, patch.weights, scale=patch.scale)
+        merge_lora(denoiser, patch.weights, scale=patch.scale)
 
 
-def _take_whole(unet: Any, patch: Patch) -> None:
-    """Give a U-Net all weights of another of its kind."""
+def _take_whole(denoiser: Any, patch: Patch) -> None:
+    """Give a denoiser all weights of another of its kind."""
     try:
-        trained = type(unet).from_pretrained(
-            str(patch.weights), torch_dtype=unet.dtype, use_safetensors=True, local_files_only=True
+        trained = type(denoiser).from_pretrained(
+            str(patch.weights), torch_dtype=denoiser.dtype, use_safetensors=True, local_files_only=True
         )
-        unet.load_state_dict(trained.state_dict())
+        denoiser.load_state_dict(trained.state_dict())
     except OSError as error:
         raise BadConfig(f"{patch.weights} cannot be read: {str(error).splitlines()[0]}") from error
     except RuntimeError as error:
-        raise BadConfig(f"{patch.weights} does not fit this model's U-Net; it is another model's") from error
+        raise BadConfig(f"{patch.weights} does not fit this model's denoiser; it is another model's") from error
 
 
 def _same(one: str | Path, other: str | Path) -> bool:
@@ -149,7 +156,7 @@ def _patch_at(place: str | Path, over: Training | None, scale: float) -> Patch:
     if over is not None:
         if over.patch.whole and scale != 1:
             raise BadConfig(f"{str(place)!r} holds all of a U-Net's weights, which take no scale; leave it out")
-        return Patch(place=path, weights=over.patch.weights, scale=scale)
+        return replace(over.patch, place=path, scale=scale)
     found = path.expanduser()
     if found.is_dir():
         if not (found / LORA_FILE).is_file():

@@ -105,7 +105,7 @@ def optimise_noise(
     check_only(only, prompts, config.images_per_prompt)
     rewards = as_sum(reward)
     for name, (_, part) in rewards.parts.items():
-        if not part.differentiable:
+        if config.steps > 1 and not part.differentiable:
             raise BadConfig(
                 f"noise optimisation follows gradients, and the reward {name!r} has none; "
                 "use a differentiable reward, or a search: best-of-n or evolve"

@@ -101,6 +101,11 @@ class RlcmConfig:
         if self.objective == "rebel" and self.images_per_prompt != 2:
             raise BadConfig(f"REBEL compares 2 images per prompt, got images_per_prompt {self.images_per_prompt}")
 
+    @property
+    def images_drawn_per_update(self) -> int:
+        """Of all prompts."""
+        return self.prompts_per_update * self.images_per_prompt
+
     def learning(self) -> Learning:
         """How the weights follow their gradients. Raises BadConfig for what cannot work."""
         names = ("updates", "lr", "weight_decay", "grad_clip", "warmup", "decay", "decay_to", "ema")

@@ -4,27 +4,10 @@ The paper's own settings are `compression` to `alignment`, for LCM-Dreamshaper a
 ours, for the pocket world on two CPU cores.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from plaudit.methods.rlcm import RlcmConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """All a training takes but the model."""
-
-    rewards: tuple[str, ...]
-    """as NAME:WEIGHT"""
-    held_out: str | None
-    """a reward that is watched only"""
-    prompts: tuple[str, ...]
-    rank: int
-    """of the LoRA"""
-    alpha: float
-    config: RlcmConfig
-    origin: str
-    """where the numbers come from"""
-
+from plaudit.presets.task import Task
 
 ANIMALS = (
     "cat", "dog", "horse", "monkey", "rabbit", "zebra", "spider", "bird", "sheep", "deer", "cow", "goat", "lion",

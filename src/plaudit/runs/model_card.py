@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from plaudit import __version__
 from plaudit.core.registry import Entry
 from plaudit.core.whole_files import write_whole
+from plaudit.generators.denoising import shifted
 from plaudit.generators.table import GENERATORS
 from plaudit.generators.trained_part import SCHEDULER_FOLDER, TRANSFORMER_FOLDER, UNET_FOLDER
 from plaudit.generators.tuned import Chosen, Patch, choose
@@ -184,13 +186,10 @@ def _in_diffusers(chosen: Chosen, prompt: str) -> str:
         lines += _lcm_lora(entry)
     for patch in chosen.patches:
         lines += _laid_over(str(patch.weights.parent), patch.weights.name, whole=patch.whole)
-    evenly = any(patch.evenly for patch in chosen.patches)
-    if evenly:
-        lines += _sampled_evenly(chosen)
-    guidance = 1.0 if evenly else _guidance(entry)
-    settings = f"num_inference_steps={_steps(entry, chosen)}, guidance_scale={guidance}"
-    if evenly and _is_flow(chosen):
-        settings += f", sigmas={[1 - step / _steps(entry, chosen) for step in range(_steps(entry, chosen))]}"
+    settings = f"num_inference_steps={_steps(entry, chosen)}, guidance_scale={_guidance(entry)}"
+    if (last := chosen.patches[-1]).shift is not None:
+        more, settings = _in_few_steps(last, _steps(entry, chosen))
+        lines += more
     lines += [f"image = pipe({prompt!r}, {settings}).images[0]"]
     return "```python\n" + "\n".join(lines) + "\n```"
 
@@ -206,21 +205,19 @@ def _laid_over(folder: str, name: str, *, whole: bool) -> list[str]:
     ]
 
 
-def _sampled_evenly(chosen: Chosen) -> list[str]:
-    """The sampler that starts from pure noise in any number of steps, where the base's own does not."""
-    if _is_flow(chosen):
-        return []
-    where = str(next(patch for patch in chosen.patches if patch.evenly).weights.parent)
-    return [
-        "from diffusers import DDIMScheduler",
-        f"pipe.scheduler = DDIMScheduler.from_pretrained({where!r}, subfolder={SCHEDULER_FOLDER!r})",
+def _in_few_steps(patch: Patch, steps: int) -> tuple[list[str], str]:
+    """The sampler of R0's grid, and how it is called."""
+    places = shifted(1 - torch.arange(steps) / steps, float(patch.shift or 1))
+    folder = patch.weights.parent
+    kind = json.loads((folder / SCHEDULER_FOLDER / "scheduler_config.json").read_text())
+    if kind["_class_name"].startswith("FlowMatch"):
+        return [], f"sigmas={[round(place, 6) for place in places.tolist()]}, guidance_scale=1.0"
+    times = (places * int(kind["num_train_timesteps"])).round().long() - 1
+    lines = [
+        "from diffusers import EulerDiscreteScheduler",
+        f"pipe.scheduler = EulerDiscreteScheduler.from_pretrained({str(folder)!r}, subfolder={SCHEDULER_FOLDER!r})",
     ]
-
-
-def _is_flow(chosen: Chosen) -> bool:
-    """Whether the last training left the sampler of a flow."""
-    file = chosen.patches[-1].weights.parent / SCHEDULER_FOLDER / "scheduler_config.json"
-    return file.is_file() and str(json.loads(file.read_text())["_class_name"]).startswith("FlowMatch")
+    return lines, f"timesteps={times.tolist()}, guidance_scale=1.0"
 
 
 def _lcm_lora(entry: Entry | None) -> list[str]:

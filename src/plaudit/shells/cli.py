@@ -32,8 +32,13 @@ COMMANDS = Registry(
         ),
         Entry(
             name="train rlcm",
-            target="plaudit.shells.train:RLCM",
+            target="plaudit.shells.train_rlcm:COMMAND",
             summary="train a few-step generator on rewards by policy gradient",
+        ),
+        Entry(
+            name="train r0",
+            target="plaudit.shells.train_r0:COMMAND",
+            summary="make a few-step generator of a many-step model by rewards' gradients",
         ),
         Entry(
             name="evaluate",

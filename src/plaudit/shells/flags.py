@@ -12,7 +12,7 @@ import itertools
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -45,8 +45,8 @@ class Command:
     """the exit code for the options"""
     recorded: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     """settings to start from, given what was typed: those of an image or of a run to repeat"""
-    sections: Mapping[str, str] | None = None
-    """titles on the help page, each by the first of its fields; without any, flags stand in one row"""
+    sections: Mapping[str, Sequence[str]] | None = None
+    """titles on the help page, in their order, each with its fields; without any, flags stand in one row"""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
@@ -159,14 +159,20 @@ def _parser(command: Command, *, flags_only: bool = False) -> jsonargparse.Argum
         default_env=False,
     )
     docs, hints = field_docs(command.options), get_type_hints(command.options)
-    place: Any = parser
-    for option in _flag_fields(command) if flags_only else fields(command.options):
-        if command.sections and option.name in command.sections:
-            place = parser.add_argument_group(command.sections[option.name])
+    for place, option in _places(command, parser, _flag_fields(command) if flags_only else fields(command.options)):
         _add(place, option, docs[option.name], hints[option.name])
     if _flag_fields(command):
         parser.add_argument(SETTINGS_FLAG, metavar="FILE", help="YAML file of settings; flags go over it")
     return parser
+
+
+def _places(command: Command, parser: Any, options: "Iterable[Field[Any]]") -> "Iterator[tuple[Any, Field[Any]]]":
+    """Where on the help page each option stands, in the page's order."""
+    known = {option.name: option for option in options}
+    for title, names in (command.sections or {}).items():
+        group = parser.add_argument_group(title)
+        yield from ((group, known.pop(name)) for name in names if name in known)
+    yield from ((parser, option) for option in known.values())
 
 
 def _add(parser: Any, field: "Field[Any]", doc: str, hint: Any) -> None:

@@ -73,7 +73,7 @@ def _suites() -> list[dict[str, Any]]:
 
 
 def _presets() -> list[dict[str, Any]]:
-    return _reno_presets() + _rlcm_presets()
+    return _reno_presets() + _training_presets()
 
 
 def _reno_presets() -> list[dict[str, Any]]:
@@ -85,24 +85,28 @@ def _reno_presets() -> list[dict[str, Any]]:
     return [{"name": it.__name__, "summary": _summary(it), "method": "reno"} for it in presets]
 
 
-def _rlcm_presets() -> list[dict[str, Any]]:
-    from plaudit.presets.rlcm import TASKS
+def _training_presets() -> list[dict[str, Any]]:
+    from plaudit.presets import r0, rlcm
 
-    made = {name: (make, make()) for name, make in TASKS.items()}
+    made = [
+        (method, name, make, make())
+        for method, tasks in (("rlcm", rlcm.TASKS), ("r0", r0.TASKS))
+        for name, make in tasks.items()
+    ]
     return [
         {
             "name": name,
             "summary": _summary(make),
-            "method": "rlcm",
+            "method": method,
             "rewards": list(task.rewards),
             "held_out": task.held_out,
             "prompts": len(task.prompts),
             "updates": task.config.updates,
-            "images_per_update": task.config.prompts_per_update * task.config.images_per_prompt,
+            "images_per_update": task.config.images_drawn_per_update,
             "rank": task.rank,
             "origin": task.origin,
         }
-        for name, (make, task) in made.items()
+        for method, name, make, task in made
     ]
 
 
