@@ -8,7 +8,7 @@ from plaudit.claims.rlcm import trainings as cells
 from plaudit.claims.rlcm.findings import Found, over_seeds, smoothed, time_ratio
 from plaudit.claims.rlcm.page import page
 from plaudit.claims.rlcm.plan import Plan, cost, ddpo, full, quick, rlcm, trainings
-from plaudit.claims.rlcm.report import measure, publish, read_report, report_of
+from plaudit.claims.rlcm.report import measure, publish, read_report, report_of, task_rows
 from plaudit.claims.rlcm.verdicts import claims
 from plaudit.core.errors import BadConfig
 from plaudit.generators.table import load_generator
@@ -216,3 +216,15 @@ def test_work_counts_guidance_and_the_steps_that_are_trained():
     plan = full()
     assert cost(rlcm(plan, "aesthetic", 0)) == 48 * 64 * (8 + 7 * 3)
     assert cost(ddpo(plan, "aesthetic", 0)) == 16 * 64 * 2 * (16 + 15 * 3)
+
+
+def test_every_task_of_the_grid_stands_under_its_own_prompts(tmp_path):
+    from plaudit.presets.rlcm import counts, relations, things
+
+    rows = task_rows(full(), cells.Store(tmp_path, bench(full())))
+    named = {row["name"]: row["captions"][0] for row in rows if row["captions"]}
+    assert named == {
+        "compression: LCM": things()[0], "incompression: LCM": things()[0], "aesthetic: LCM": counts()[0],
+        "alignment: LCM": relations()[0],
+    }  # fmt: skip
+    assert [row["name"] for row in rows[:3]] == ["compression: LCM", "RLCM", "DDPO"]

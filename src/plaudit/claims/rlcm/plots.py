@@ -44,10 +44,11 @@ def long_plot(report: Mapping[str, Any]) -> bytes:
     return as_svg(figure)
 
 
-def picture_rows(sheets: Mapping[str, Path], captions: Sequence[str]) -> bytes:
-    """PNG: a row of the same prompts for each sheet, (3, H, N W) each."""
-    rows: list[Row] = []
-    for name, file in sheets.items():
-        tiles = [Tile(image=image, right=None) for image in pictures_in(file, columns=len(captions))[0]]
-        rows.append(Row(name=name, tiles=tiles, captions=captions if not rows else ()))
-    return draw_grid(rows, len(captions))
+def picture_rows(shown: Sequence[Mapping[str, Any]], folder: Path) -> bytes:
+    """PNG: a row for each sheet in the folder, (3, H, N W); the first row has captions, one a picture."""
+    columns = len(shown[0]["captions"])
+    rows = []
+    for row in shown:
+        tiles = [Tile(image=image, right=None) for image in pictures_in(folder / row["sheet"], columns=columns)[0]]
+        rows.append(Row(name=row["name"], tiles=tiles, captions=row["captions"]))
+    return draw_grid(rows, columns)

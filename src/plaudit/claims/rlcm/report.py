@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plaudit.claims import reports
 from plaudit.claims.rlcm import trainings as cells
 from plaudit.claims.rlcm.findings import found_in, tables
 from plaudit.claims.rlcm.page import page
 from plaudit.claims.rlcm.plan import (
-    ABLATED,
     CONSISTENCY,
     DIFFUSION,
     TASKS,
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     import torch
 
 SYSTEM = "rlcm"
+Shown = dict[str, Any]
+"""a row of a picture grid, as JSON types"""
 
 
 def load_bench(plan: Plan, device: "torch.device") -> cells.Bench:
@@ -73,9 +74,8 @@ def report_of(store: cells.Store) -> reports.Report:
         claims(found),
         tables=tables(found),
         grids={
-            "tasks": _task_sheets(plan, store),
-            "long_pictures": _long_sheets(plan, store),
-            "captions": _captions(plan),
+            "tasks": task_rows(plan, store),
+            "long_pictures": long_rows(plan, store),
         },
         settings={
             **asdict(plan),
@@ -108,38 +108,37 @@ def read_report(file: Path) -> reports.Report:
     return reports.read_report(file, SYSTEM)
 
 
-def _task_sheets(plan: Plan, store: cells.Store) -> dict[str, str]:
-    """Where the first seed's looks lie, before and after, by what the row is called."""
-    found = {"RLCM start": _look(store, rlcm(plan, TASKS[0], plan.seeds[0]), 0)}
-    for task in TASKS[:3]:
-        it = rlcm(plan, task, plan.seeds[0])
-        found[task] = _look(store, it, it.updates)
-    start = ddpo(plan, TASKS[0], plan.seeds[0])
-    found["DDPO start"] = _look(store, start, 0)
-    for task in TASKS[:3]:
-        it = ddpo(plan, task, plan.seeds[0])
-        found[f"DDPO {task}"[:16]] = _look(store, it, it.updates)
+def task_rows(plan: Plan, store: cells.Store) -> list[Shown]:
+    """The first seed's pictures before and after, of every task, whose prompts are over its first row."""
+    found: list[Shown] = []
+    for task in TASKS:
+        ours, theirs = rlcm(plan, task, plan.seeds[0]), ddpo(plan, task, plan.seeds[0])
+        found += [
+            _shown(store, f"{task}: LCM", ours, 0, captions=True),
+            _shown(store, "RLCM", ours, ours.updates),
+            _shown(store, "DDPO", theirs, theirs.updates),
+        ]
     return found
 
 
-def _long_sheets(plan: Plan, store: cells.Store) -> dict[str, str]:
+def long_rows(plan: Plan, store: cells.Store) -> list[Shown]:
     long, held_back = (too_long(plan, plan.seeds[0], held_back=held) for held in (False, True))
     looks = range(0, long.updates + 1, long.look_every)
-    found = {f"{done} updates": _look(store, long, done) for done in looks}
-    return {**found, "with KL": _look(store, held_back, held_back.updates)}
+    found = [_shown(store, f"{done} updates", long, done, captions=done == 0) for done in looks]
+    return [*found, _shown(store, "with KL", held_back, held_back.updates)]
+
+
+def _shown(store: cells.Store, name: str, training: Training, done: int, *, captions: bool = False) -> Shown:
+    """A row of a grid: what it is called, the sheet it is cut from, and the prompts if they stand over it."""
+    prompts = spread_over(cells.task_of(training).prompts, store.bench.plan.look_prompts)[: cells.SHOWN]
+    return {"name": name, "sheet": _look(store, training, done), "captions": list(prompts) if captions else []}
 
 
 def _look(store: cells.Store, training: Training, done: int) -> str:
     return str(Path(store.place(training).name) / "looks" / f"{done:06d}.png")
 
 
-def _captions(plan: Plan) -> list[str]:
-    """The prompts of the pictures; the first three tasks share them."""
-    prompts = cells.task_of(rlcm(plan, ABLATED, 0)).prompts
-    return list(spread_over(prompts, plan.look_prompts)[: cells.SHOWN])
-
-
 def _grid(report: reports.Report, name: str, folder: Path, *, ending: str) -> reports.Figure:
-    sheets = {row: folder / sheet for row, sheet in report["grids"][name].items()}
-    captions = report["grids"]["captions"]
-    return reports.Figure(ending=ending, draw=lambda: picture_rows(sheets, captions), sheets=list(sheets.values()))
+    shown = report["grids"][name]
+    sheets = [folder / row["sheet"] for row in shown]
+    return reports.Figure(ending=ending, draw=lambda: picture_rows(shown, folder), sheets=sheets)
