@@ -115,6 +115,11 @@ def see(model: Any, pixels: Tensor, *, checkpointing: bool = False) -> Tensor:
 
     `checkpointing`: recompute each layer in the backward pass instead of keeping what it made.
     """
+    return F.normalize(embed(model, pixels, checkpointing=checkpointing), dim=-1)
+
+
+def embed(model: Any, pixels: Tensor, *, checkpointing: bool = False) -> Tensor:
+    """As `see`, but of the length that the tower gives them."""
     tower = model.vision_model
     states = tower.pre_layrnorm(tower.embeddings(pixels.to(model.visual_projection.weight.dtype)))
     for layer in tower.encoder.layers:
@@ -122,8 +127,8 @@ def see(model: Any, pixels: Tensor, *, checkpointing: bool = False) -> Tensor:
             states = checkpoint(layer, states, None, use_reentrant=False)
         else:
             states = layer(states, None)
-    embedded = model.visual_projection(tower.post_layernorm(states[:, 0]))
-    return F.normalize(embedded.float(), dim=-1)
+    embedded: Tensor = model.visual_projection(tower.post_layernorm(states[:, 0]))
+    return embedded.float()
 
 
 def read_preprocess(folder: Path, size: int) -> Preprocess:
