@@ -201,3 +201,21 @@ def test_guidance_alone_is_something_to_follow():
     assert one.weights == {"guidance": 1.0}
     assert weights_of(one).abs().max() > 0
     assert set(updates[0].parts) == {"bytes"}
+
+
+def test_the_frozen_model_is_asked_at_every_level_between_the_two_that_are_set():
+    """And for detail at the low ones alone; each image at its own."""
+    config = replace(
+        SMALL, images_per_update=300, batch_size=300, guidance_low=0.1, guidance_high=0.9, detail_weight=1.0,
+        detail_high=0.3,
+    )  # fmt: skip
+    one, places = toy_training(config, Colour()), []
+    level_at = one.frozen.level_at
+    one.frozen.level_at = lambda place: places.append(place) or level_at(place)
+    next(one.updates())
+    for found, high in zip(places, (0.9, 0.3), strict=True):
+        shares = (found - 0.1) / (high - 0.1)
+        assert len(found.unique()) == 300
+        assert 0 <= shares.min() < 0.05
+        assert 0.95 < shares.max() <= 1
+        assert shares.mean().item() == pytest.approx(0.5, abs=0.07)

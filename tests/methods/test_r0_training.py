@@ -45,6 +45,14 @@ def test_the_drift_stays_within_its_limit():
     assert (free - start).norm() / start.norm() > 0.2
 
 
+def test_the_average_is_of_the_weights_as_they_are_held():
+    one = toy_training(replace(SMALL, ema=0.9, pull=25.0), Brightness())
+    next(one.updates())
+    # The first update of an average keeps 2/11 of the start, which is 0.
+    torch.testing.assert_close(one.learner.average[0], 9 / 11 * weights_of(one))
+    assert weights_of(one).abs().max() > 0
+
+
 CHANGES = {
     "plain": {},
     "pcgrad, average, several counts": {"conflicts": "pcgrad", "ema": 0.9, "steps": (1, 2, 4), "warmup": 2},
@@ -102,7 +110,7 @@ def mean_brightness(denoising, *, steps):
 def test_it_learns_to_draw_what_is_rewarded(truncation):
     config = replace(
         SMALL,
-        updates=60,
+        updates=40,
         images_per_update=8,
         lr=0.05,
         truncation=truncation,
