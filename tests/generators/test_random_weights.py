@@ -19,6 +19,7 @@ CLIP_L, OPEN_CLIP_H, OPEN_CLIP_BIG_G, T5_XXL, GEMMA = 123.06, 340.39, 694.66, 47
 KL, DC = 83.65, 312.25
 PUBLISHED_SIZES = {
     "sd-turbo": ([OPEN_CLIP_H], 865.91, KL),
+    "sd-1.5": ([CLIP_L], 859.52, KL),
     "lcm-dreamshaper": ([CLIP_L], 859.6, KL),
     "lcm-lora-sd15": ([CLIP_L], 859.52, KL),
     "sdxl-turbo": ([CLIP_L, OPEN_CLIP_BIG_G], 2567.5, KL),

@@ -149,3 +149,16 @@ def test_half_precision_variants_are_found(sd_folder, tmp_path):
     weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
     generator = StableDiffusion.from_pretrained(folder)
     assert generator.unet.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["PNDMScheduler", "DEISMultistepScheduler", "UniPCMultistepScheduler"])
+def test_ddim_takes_the_place_of_a_published_scheduler_that_looks_back(sd_folder, tmp_path, name):
+    folder = shutil.copytree(sd_folder, tmp_path / "sd")
+    own = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler")
+    shutil.rmtree(folder / "scheduler")
+    getattr(diffusers, name).from_config(own.config).save_pretrained(folder / "scheduler")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "scheduler": ["diffusers", name]}))
+    generator = StableDiffusion.from_pretrained(folder, steps=3)
+    assert type(generator.scheduler).__name__ == "DDIMScheduler"
+    assert torch.equal(generator.scheduler.alphas_cumprod, own.alphas_cumprod)

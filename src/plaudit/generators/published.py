@@ -18,6 +18,8 @@ _WHOLE = (*_SETTINGS, "*/*.model", "*/*.safetensors")
 _XL_BASE = "stabilityai/stable-diffusion-xl-base-1.0"
 _XL_COMMIT = "462165984030d82259a11f4367a4eed129e94a7b"
 _HYPER_COMMIT = "58c1cb1c39836506bbb7c8d130ba6802e71b0a1f"
+_SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+_SD15_COMMIT = "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
 _SD_TURBO_COMMIT = "b261bac6fd2cf515557d5d0707481eafa0485ec2"
 _XL_TURBO_COMMIT = "71153311d3dbb46851df1931d3ca6e939de83304"
 _SD3_COMMIT = "ea42f8cef0f178587cf766dc8129abd379c90671"
@@ -88,6 +90,33 @@ PUBLISHED = [
         },
     ),
     Entry(
+        name="sd-1.5",
+        target=_HUB,
+        arguments={
+            "folder": HubFiles(
+                hub_id=_SD15,
+                patterns=_half("text_encoder", "unet", "vae"),
+                revision=_SD15_COMMIT,
+            ),
+            "steps": 25,
+            "guidance": 7.5,
+        },
+        summary="Stable Diffusion 1.5, many guided steps (Rombach et al. 2022)",
+        hub_id=_SD15,
+        revision=_SD15_COMMIT,
+        licence="CreativeML Open RAIL-M",
+        restrictions=_FORBIDDEN_USES,
+        licence_page="https://huggingface.co/spaces/CompVis/stable-diffusion-license",
+        size_mb=2130.0,
+        facts={
+            "image_size": 512,
+            "steps": 25,
+            "guidance": 7.5,
+            "noise": (4, 64, 64),
+            "published": "R0 starts from a model of this kind (Realistic Vision): HPS 30.19, ImageReward 0.81",
+        },
+    ),
+    Entry(
         name="lcm-dreamshaper",
         target=_HUB,
         arguments={
@@ -123,9 +152,9 @@ PUBLISHED = [
         target="plaudit.generators.table:load_lcm_lora",
         arguments={
             "folder": HubFiles(
-                hub_id="stable-diffusion-v1-5/stable-diffusion-v1-5",
+                hub_id=_SD15,
                 patterns=_half("text_encoder", "unet", "vae"),
-                revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+                revision=_SD15_COMMIT,
             ),
             "lora": HubFiles(
                 hub_id="latent-consistency/lcm-lora-sdv1-5",

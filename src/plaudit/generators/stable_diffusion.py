@@ -22,6 +22,8 @@ PARTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 
 DETERMINISTIC = ("DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler")
 """schedulers whose steps draw nothing and are differentiable as they are"""
+WITH_HISTORY = ("PNDMScheduler", "DEISMultistepScheduler", "UniPCMultistepScheduler", "LMSDiscreteScheduler")
+"""published schedulers in whose place DDIM's steps are taken"""
 DETERMINISTIC_IN_ONE_STEP = ("EulerAncestralDiscreteScheduler", "LCMScheduler")
 """schedulers whose last step draws nothing, so that one step is deterministic"""
 
@@ -53,6 +55,7 @@ class StableDiffusion:
 
         Raises BadConfig if the scheduler would draw noise of its own.
         """
+        parts = {**parts, "scheduler": without_history(parts["scheduler"])}
         check_settings(parts["scheduler"], steps, guidance)
         self.tokenizer, self.text_encoder = parts["tokenizer"], parts["text_encoder"]
         self.unet, self.vae, self.scheduler = parts["unet"], parts["vae"], parts["scheduler"]
@@ -149,6 +152,18 @@ class StableDiffusion:
             # No padding mask: Stable Diffusion was trained on the padded states.
             states: Tensor = self.text_encoder(read["input_ids"].to(self.device)).last_hidden_state
         return states.to(self.unet.dtype)
+
+
+def without_history(scheduler: Any) -> Any:
+    """DDIM on the same schedule in place of a scheduler that looks back at steps before; any other as it is.
+
+    What is published for Stable Diffusion 1.5 looks back, which gradients and policies cannot follow step by step.
+    """
+    from diffusers import DDIMScheduler
+
+    if type(scheduler).__name__ not in WITH_HISTORY:
+        return scheduler
+    return DDIMScheduler.from_config(scheduler.config, clip_sample=False)
 
 
 def check_settings(scheduler: Any, steps: int, guidance: float) -> None:

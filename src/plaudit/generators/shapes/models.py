@@ -76,6 +76,12 @@ SHAPES: dict[str, Shape] = {
         tokenizers={"tokenizer": "clip"},
         scheduler=("EulerDiscreteScheduler", _TRAILING),
     ),
+    "sd-1.5": Shape(
+        pipeline="StableDiffusionPipeline",
+        networks={"text_encoder": networks.CLIP_L, "unet": networks.SD15_UNET, "vae": networks.SD_AUTOENCODER},
+        tokenizers={"tokenizer": "clip"},
+        scheduler=("PNDMScheduler", {**_SD_BETAS, "skip_prk_steps": True}),
+    ),
     "lcm-dreamshaper": _latent_consistency(networks.LCM_UNET),
     # The patch is merged into the weights, so that its shape is Stable Diffusion 1.5's.
     "lcm-lora-sd15": _latent_consistency(networks.SD15_UNET, guidance=None),
