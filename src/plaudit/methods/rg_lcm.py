@@ -107,6 +107,9 @@ class RgLcm:
     ) -> None:
         self.student, self.teacher, self.target = student, teacher, target
         self.rewards, self.data, self.config, self.team = as_sum(reward), data, config, Team()
+        for name, (weight, part) in self.rewards.parts.items():
+            if config.reward_scale > 0 and weight != 0 and not part.differentiable:
+                raise BadConfig(f"distillation led by rewards follows gradients, and the reward {name!r} has none")
         self.prompts = data.prompts
         self.condition, self.empty = student.encode(data.prompts), student.encode([""])
         self.parameters = [p for p in student.denoiser.parameters() if p.requires_grad]
@@ -197,6 +200,10 @@ class Pictures:
     """(N, *noise_shape), of real pictures, as the denoiser knows them (scaled)"""
     prompts: tuple[str, ...]
     """N, of the same pictures"""
+
+    def __post_init__(self) -> None:
+        if len(self.latents) != len(self.prompts) or not self.prompts:
+            raise BadConfig(f"{len(self.latents)} pictures need as many prompts, got {len(self.prompts)}")
 
 
 def huber(difference: Tensor, scale: float) -> Tensor:
