@@ -36,6 +36,13 @@ def test_a_shift_that_cannot_be_is_refused(sd, shift):
 def test_the_shifted_grid_of_a_diffusion_model(sd):
     assert FewSteps(sd, steps=4, shift=3.0).grid.time.tolist() == [999, 899, 749, 499]
     assert FewSteps(sd, steps=4).grid.time.tolist() == [999, 749, 499, 249]
+    assert FewSteps(sd, steps=4, start=0.9).grid.time.tolist() == [899, 674, 449, 224]
+
+
+@pytest.mark.parametrize("start", [0.0, 1.5, float("nan")])
+def test_a_start_outside_the_schedule_is_refused(sd, start):
+    with pytest.raises(BadConfig, match="a grid starts at a place of the schedule above 0 and up to 1"):
+        FewSteps(sd, steps=4, start=start)
 
 
 def test_steps_that_would_meet_are_refused(sd):

@@ -40,8 +40,8 @@ class ToyDenoising:
     def encode(self, prompts: Sequence[str]) -> Wishes:
         return Wishes(torch.tensor([len(prompt) / 10 for prompt in prompts]))
 
-    def grid(self, num_steps: int, shift: float = 1.0) -> Level:
-        return self.level_at(shifted(1 - torch.arange(num_steps) / num_steps, shift))
+    def grid(self, num_steps: int, shift: float = 1.0, start: float = 1.0) -> Level:
+        return self.level_at(start * shifted(1 - torch.arange(num_steps) / num_steps, shift))
 
     def level_at(self, place: Tensor) -> Level:
         return Level(time=(place * PLACES).round().long(), signal=1 - place, noise=place)

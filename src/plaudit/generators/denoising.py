@@ -66,10 +66,11 @@ class Denoising(Protocol):
         """The prompts' conditions, made once per run; that of "" is the unconditional one."""
         ...
 
-    def grid(self, num_steps: int, shift: float = 1.0) -> Level:
+    def grid(self, num_steps: int, shift: float = 1.0, start: float = 1.0) -> Level:
         """Where the steps of a sampler start, (num_steps,), from pure noise down; after the last all is clean.
 
-        Equal strides; a `shift` above 1 crowds them towards the noise, as `shifted` does.
+        Equal strides; a `shift` above 1 crowds them towards the noise, as `shifted` does. A `start` below 1 is the
+        place in the schedule of the first: pure noise is then taken for latents that hold a little of a picture.
         """
         ...
 
@@ -126,14 +127,15 @@ class DiffusionDenoising:
         found: Tensor = self.generator.decode(latents)
         return found
 
-    def grid(self, num_steps: int, shift: float = 1.0) -> Level:
+    def grid(self, num_steps: int, shift: float = 1.0, start: float = 1.0) -> Level:
         """The trailing times of so many steps. Raises BadConfig for more steps than there are times."""
+        check_start(start)
         count = len(self._signal)
         if not 1 <= num_steps <= count:
             raise BadConfig(f"this model takes 1 to {count} steps, got {num_steps}")
         # Summed up as diffusers does, so that halves are rounded to the same side.
         even = torch.from_numpy(np.arange(count, 0, -count / num_steps)[:num_steps])
-        times = (even if shift == 1 else shifted(even / count, shift) * count).round().long() - 1
+        times = (even if shift == start == 1 else start * shifted(even / count, shift) * count).round().long() - 1
         if len(times.unique()) < num_steps or int(times[-1]) < 0:
             raise BadConfig(f"{num_steps} steps at a shift of {shift:g} would take a time twice; take fewer of either")
         return self._level(times)
@@ -185,11 +187,12 @@ class FlowDenoising:
         found: Tensor = self.generator.decode(latents)
         return found
 
-    def grid(self, num_steps: int, shift: float = 1.0) -> Level:
+    def grid(self, num_steps: int, shift: float = 1.0, start: float = 1.0) -> Level:
         """Equal strides from pure noise; `shift` is on top of the scheduler's own. Raises BadConfig below one step."""
+        check_start(start)
         if num_steps < 1:
             raise BadConfig(f"this model takes at least 1 step, got {num_steps}")
-        return self.level_at(shifted(1 - torch.arange(num_steps) / num_steps, shift))
+        return self.level_at(start * shifted(1 - torch.arange(num_steps) / num_steps, shift))
 
     def level_at(self, place: Tensor) -> Level:
         """Levels (B,) at places between 0 and 1, before the shift."""
@@ -323,6 +326,12 @@ def shifted(place: Tensor, shift: float) -> Tensor:
     if not 0 < shift < float("inf"):
         raise BadConfig(f"a grid's shift must be a positive number (1: none), got {shift:g}")
     return shift * place / (1 + (shift - 1) * place)
+
+
+def check_start(start: float) -> None:
+    """Raises BadConfig for a place that no grid can start from."""
+    if not 0 < start <= 1:
+        raise BadConfig(f"a grid starts at a place of the schedule above 0 and up to 1 (pure noise), got {start:g}")
 
 
 def check_rule(rule: str, denoising: Denoising) -> None:

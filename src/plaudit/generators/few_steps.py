@@ -21,10 +21,10 @@ class FewSteps:
 
     guidance = 1.0
 
-    def __init__(self, generator: Any, *, steps: int, shift: float = 1.0) -> None:
+    def __init__(self, generator: Any, *, steps: int, shift: float = 1.0, start: float = 1.0) -> None:
         """`generator` is a Stable Diffusion 1, 2 or 3. Raises BadConfig for another, or a grid that cannot be."""
         self.generator, self.denoising = generator, denoising_of(generator)
-        self.steps, self.shift, self.grid = steps, shift, self.denoising.grid(steps, shift)
+        self.steps, self.grid = steps, self.denoising.grid(steps, shift, start)
         self.noise_shape, self.device = generator.noise_shape, generator.device
         self.denoiser: nn.Module = generator.denoiser
         self.vae, self.text_encoders = generator.vae, generator.text_encoders

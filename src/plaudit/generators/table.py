@@ -85,10 +85,10 @@ def load_generator(
     generator = _load(chosen.model, steps=chosen.steps, device=device, dtype=dtype)
     for patch in chosen.patches:
         lay_over(generator, patch)
-    if chosen.patches and (shift := chosen.patches[-1].shift) is not None:
+    if chosen.patches and (last := chosen.patches[-1]).shift is not None:
         from plaudit.generators.few_steps import FewSteps
 
-        return FewSteps(generator, steps=chosen.steps or 1, shift=shift)
+        return FewSteps(generator, steps=chosen.steps or 1, shift=last.shift, start=last.start)
     return generator
 
 

@@ -27,6 +27,8 @@ class Patch:
     scale: float = 1.0
     shift: float | None = None
     """of the grid on which it draws in few steps without guidance (R0); None: it is sampled as the model below is"""
+    start: float = 1.0
+    """of the same grid"""
 
     @property
     def whole(self) -> bool:
@@ -111,7 +113,7 @@ def training_in(folder: Path) -> Training | None:
         )
     # Trainings of before there was R0 say no more than their settings.
     sampling = content.get("sampling") or {"steps": settings.get("steps")}
-    patch = Patch(place=folder, weights=weights, shift=sampling.get("shift"))
+    patch = Patch(place=folder, weights=weights, shift=sampling.get("shift"), start=sampling.get("start", 1.0))
     return Training(model=settings["model"], steps=sampling.get("steps"), patch=patch)
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from plaudit.core.errors import BadConfig
 from plaudit.core.random_streams import noise_for, stream
 from plaudit.core.team import Team
-from plaudit.generators.denoising import Denoising, Rule, check_rule
+from plaudit.generators.denoising import Denoising, Rule, check_rule, check_start
 from plaudit.generators.recomputing import recomputed
 from plaudit.methods.anchor import Start, hold
 from plaudit.methods.denoising_walk import DenoisingWalk
@@ -62,6 +62,8 @@ class R0Config:
     """of the generator; of several counts every update draws one, and the generator learns all"""
     shift: float = 1.0
     """how much the steps crowd towards the noise, where layouts are decided (as SD3 does); 1: not at all"""
+    start: float = 1.0
+    """the first step's place in the schedule; below 1, pure noise is taken for latents that hold a little already"""
     truncation: str = "one"
     """how far gradients reach back: one (R0+), all (R0), last:N or noised:N (DRaFT), tail (AlignProp), late:N (ReFL)"""
     eta: float = 1.0
@@ -110,6 +112,7 @@ class R0Config:
             raise BadConfig(f"eta is a share between 0 (no fresh noise) and 1, got {self.eta}")
         if not 0 < self.shift < math.inf:
             raise BadConfig(f"shift must be a positive number (1: none), got {self.shift}")
+        check_start(self.start)
         for name in ("guidance_weight", "detail_weight", "pull", "drift_limit"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise BadConfig(f"{name} must be at least 0, got {getattr(self, name)}")
@@ -295,7 +298,7 @@ class R0:
         B' is B, or several times as much where a picture is noised several times; the second is (B',) places among B.
         """
         config = self.config
-        grid = self.denoising.grid(steps, config.shift)
+        grid = self.denoising.grid(steps, config.shift, config.start)
         walk = DenoisingWalk(self.denoising, keys, condition, grid=grid, eta=config.eta, rule=config.rule)
         walk.recompute = config.recompute
         if self.truncation.kind == "noised":

@@ -207,7 +207,7 @@ def _laid_over(folder: str, name: str, *, whole: bool) -> list[str]:
 
 def _in_few_steps(patch: Patch, steps: int) -> tuple[list[str], str]:
     """The sampler of R0's grid, and how it is called."""
-    places = shifted(1 - torch.arange(steps) / steps, float(patch.shift or 1))
+    places = patch.start * shifted(1 - torch.arange(steps) / steps, float(patch.shift or 1))
     folder = patch.weights.parent
     kind = json.loads((folder / SCHEDULER_FOLDER / "scheduler_config.json").read_text())
     if kind["_class_name"].startswith("FlowMatch"):

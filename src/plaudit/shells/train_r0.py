@@ -30,6 +30,8 @@ class R0Options(TrainingOptions):
     """steps of the generator; of several counts every update draws one, and the generator learns them all"""
     shift: float | None = None
     """how much the steps crowd towards the noise, where a picture's layout is decided; 1: not at all"""
+    start: float | None = None
+    """the first step's place in the schedule; below 1, pure noise is taken for latents that hold a little already"""
     truncation: str | None = None
     """how far gradients reach back: one (R0+, a random step), all (R0), last:N or noised:N (DRaFT), tail (AlignProp),
     late:N (ReFL)"""
@@ -65,7 +67,7 @@ SECTIONS = {
     "what to train, and on what": (
         "prompts", "preset", "model", "reward", "held_out", "prompts_file", "updates", "images_per_update", "seed",
     ),
-    "how pictures are drawn": ("steps", "shift", "truncation", "eta", "rule"),
+    "how pictures are drawn": ("steps", "shift", "start", "truncation", "eta", "rule"),
     "how judges become a direction": (
         "normalise", "conflicts", "guidance_weight", "guidance_low", "guidance_high", "detail_weight", "detail_high",
     ),
@@ -121,13 +123,14 @@ def set_up(options: R0Options, task: "Task", team: "Team") -> Workplace:
 
     def draw(prompts: Sequence[str], keys: Sequence[tuple[int | str, ...]]) -> "Tensor":
         condition = denoising.encode(prompts)
-        grid = denoising.grid(steps, task.config.shift)
+        grid = denoising.grid(steps, task.config.shift, task.config.start)
         parts = [slice(at, at + size) for at in range(0, len(keys), size)]
         return torch.cat([draw_few_steps(denoising, keys[at], condition[at], grid=grid) for at in parts])
 
     return Workplace(
         trainer=trainer, watched=watched, sources=sources(), draw=draw, network=denoising.denoiser,
-        generator=generator, sampling={"steps": steps, "guidance": 1.0, "shift": task.config.shift},
+        generator=generator,
+        sampling={"steps": steps, "guidance": 1.0, "shift": task.config.shift, "start": task.config.start},
     )  # fmt: skip
 
 
