@@ -2,8 +2,10 @@
 
 A T5 encoder reads the prompt and a transformer turns noise into latents, called once at time 400 like the published
 student (Chen et al. 2023; Yin et al. 2024). Nothing of it starts from pocket-base, which is its teacher only. Like the
-published student it is a diffusion model first, which is how it learns to read (denoising); then it learns where the
-teacher takes noises (regression), and at last its distribution is matched with the teacher's (matching.py), while the
+published student it is a diffusion model first (denoising). Of scenes alone it learns how pictures look long before it
+learns to read, as a prompt says little about the next bit of noise; so it then learns to see what its teacher sees
+under guidance, where the prompt says much (imitation). Then it learns where the teacher takes noises (regression), and
+at last its distribution is matched with the teacher's (matching.py), while the
 regression goes on: a student that starts far from its teacher else draws one picture for all noises.
 All live in pocket-base's latents, so that the second network of the matching is a copy of pocket-base.
 """
@@ -33,6 +35,7 @@ from plaudit.pocket.scenes import draw_scene
 WIDTH = 128
 READ_PLAN = Plan(steps=2400, batch=128, lr=2e-3, warmup=60, ema=0.99)
 DENOISE_PLAN = Plan(steps=5000, batch=64, lr=1e-3, warmup=200, ema=0.998, decay=0.3)
+IMITATE_PLAN = Plan(steps=3000, batch=64, lr=8e-4, warmup=100, ema=0.998, decay=0.3)
 REGRESS_PLAN = Plan(steps=1200, batch=64, lr=6e-4, warmup=100, ema=0.995, decay=0.3)
 MATCH_PLAN = Plan(steps=1800, batch=64, lr=1.5e-4, warmup=50, ema=0.99, betas=(0.5, 0.99), decay=0.4)
 PAIRS = 24_576
@@ -172,6 +175,27 @@ def denoise(student: PixArtTransformer2DModel, words: Words, batches: Batches, s
         return (missed / (1 - alphas[times]).clamp_min(0.1)).mean(), {}
 
     yield from train("pocket-pixart-denoise", trainee, loss_of, state)
+    trainee.use_average()
+
+
+def imitate(
+    student: PixArtTransformer2DModel, words: Words, teacher: Teacher, batches: Batches, state: Path
+) -> Iterator[Progress]:
+    """Teach it to see the clean latents that the guided teacher sees, at all times."""
+    device, alphas = batches.device, teacher.alphas
+    trainee = Trainee({"transformer": student.to(device).train()}, IMITATE_PLAN)
+
+    def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = draws.numpy.integers(len(batches.pool.scenes), size=IMITATE_PLAN.batch)
+        latents = batches.pool.latents[torch.from_numpy(rows)].float().to(device)
+        prompts = batches.prompts(rows, draws, 0.0)
+        times = training_times(draws, IMITATE_PLAN.batch).to(device)
+        noisy = at_times(latents, draws.normal(*latents.shape).to(device), alphas, times)
+        wanted = teacher.clean(noisy, times, batches.read(prompts), guidance=GUIDANCE)
+        missed = (clean(student, noisy, times, words.read(prompts)) - wanted).square().mean((1, 2, 3))
+        return (missed / (1 - alphas[times]).clamp_min(0.1)).mean(), {}
+
+    yield from train("pocket-pixart-imitate", trainee, loss_of, state)
     trainee.use_average()
 
 

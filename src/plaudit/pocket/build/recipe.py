@@ -127,6 +127,8 @@ class Recipe:
         student = self._fresh(pixart.new_transformer)
         denoise = pixart.denoise(student, words, self._batches, self._state("pixart-denoise"))
         yield from self._train("pixart, denoising", denoise)
+        imitate = pixart.imitate(student, words, teacher, self._batches, self._state("pixart-imitate"))
+        yield from self._train("pixart, imitating", imitate)
         regress = pixart.regress(student, words, pairs, self._state("pixart-regress"))
         yield from self._train("pixart, regression", regress)
         match = pixart.match(student, words, teacher, pairs, self._batches, self._state("pixart-match"))
