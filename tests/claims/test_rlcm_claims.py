@@ -4,8 +4,9 @@ import json
 import pytest
 import torch
 
+from plaudit.claims.over_seeds import over_seeds
 from plaudit.claims.rlcm import trainings as cells
-from plaudit.claims.rlcm.findings import Found, over_seeds, smoothed, time_ratio
+from plaudit.claims.rlcm.findings import Found, smoothed, time_ratio
 from plaudit.claims.rlcm.page import page
 from plaudit.claims.rlcm.plan import Plan, cost, ddpo, full, quick, rlcm, trainings
 from plaudit.claims.rlcm.report import measure, publish, read_report, report_of, task_rows

@@ -2,7 +2,8 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,11 @@ from typing import Any
 from plaudit.core.errors import PlauditError
 from plaudit.shells.flags import Command, WrongUsage, nearest
 
-SYSTEMS = {"reno": "plaudit.shells.reproducing_reno", "rlcm": "plaudit.shells.reproducing_rlcm"}
+SYSTEMS = {
+    "reno": "plaudit.shells.reproducing_reno",
+    "r0": "plaudit.shells.reproducing_r0",
+    "rlcm": "plaudit.shells.reproducing_rlcm",
+}
 """each system's module: its `run(ReproduceOptions)` measures, writes, and returns (claims, paths written)"""
 
 
@@ -20,7 +25,8 @@ class ReproduceOptions:
     """All that `plaudit reproduce` takes."""
 
     system: str = field(metadata={"positional": 1, "placeholder": "SYSTEM"})
-    """reno: reward-based noise optimisation; rlcm: policy gradient on consistency models, against DDPO"""
+    """reno: reward-based noise optimisation; r0: a few-step generator from rewards alone; rlcm: policy gradient on
+    consistency models, against DDPO"""
     quick: bool = False
     """a small version in three or four minutes; its intervals are too wide to decide a claim"""
     model: str | None = None
@@ -83,6 +89,28 @@ def measuring(folder: Path) -> Iterator[Callable[[float, str, str], None]]:
             ) from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A part of a reproduction's work that is done."""
+
+    share: float
+    """of all work, with what was done before"""
+    name: str
+    """what it is of"""
+    what: str
+
+
+def watched(folder: Path, parts: Iterable[Done]) -> None:
+    """Do all parts, showing each with the time that is left, reckoned from the share that this process has done."""
+    started, begun_with = time.monotonic(), None
+    with measuring(folder) as advance:
+        for done in parts:
+            begun_with = done.share if begun_with is None else begun_with
+            left = (time.monotonic() - started) * (1 - done.share) / max(done.share - begun_with, 1e-9)
+            known = f"about {left / 60:.0f} min left" if done.share > begun_with else "..."
+            advance(done.share, done.name, f"{done.what}, {known}")
+
+
 def as_table(claims: Sequence[Mapping[str, Any]]) -> str:
     """The claims, a line each."""
     lines = []
@@ -111,6 +139,7 @@ COMMAND = Command(
     examples="""
 plaudit reproduce reno --quick                          a look, in three minutes
 plaudit reproduce reno --json results/reno.json         the full measurement, under two hours on two cores
+plaudit reproduce r0 --json results/r0.json             trains: some hours on two cores
 plaudit reproduce rlcm --json results/rlcm.json         trains: some hours on two cores
 plaudit reproduce reno --page-only                      the page again, from what was measured
 """,

@@ -1,16 +1,16 @@
 """`plaudit reproduce rlcm`: trains what is missing, and reports."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.core.errors import PlauditError
 from plaudit.shells.flags import WrongUsage
-from plaudit.shells.reproduce import ReproduceOptions, measuring, say
+from plaudit.shells.reproduce import Done, ReproduceOptions, say, watched
 
 if TYPE_CHECKING:
     from plaudit.claims.rlcm.plan import Plan
+    from plaudit.claims.rlcm.trainings import Store
 
 
 def run(options: ReproduceOptions) -> tuple[Sequence[dict[str, Any]], list[Path]]:
@@ -33,21 +33,22 @@ def _measure(options: ReproduceOptions, folder: Path) -> dict[str, Any]:
     wanted = plan.quick() if options.quick else plan.full()
     store = Store(folder, report.load_bench(wanted, best_device()))
     say(_plan_in_words(wanted))
-    started, begun_with = time.monotonic(), None
-    with measuring(folder) as advance:
-        for progress, share in report.measure(store):
-            begun_with = share if begun_with is None else begun_with
-            left = (time.monotonic() - started) * (1 - share) / max(share - begun_with, 1e-9)
-            known = f"about {left / 60:.0f} min left" if share > begun_with else "..."
-            it = progress.training
-            words = f"update {progress.update}/{it.updates}, reward {progress.reward:.3f}, {known}"
-            advance(share, f"{it.name}, seed {it.seed}", words)
+    watched(folder, _steps(store))
     waited_for = [it.name for it in plan.trainings(wanted) if store.read(it) is None]
     if waited_for:
         raise PlauditError(
             f"another process is at {', '.join(waited_for)}; when it is done, the same command concludes"
         )
     return report.report_of(store)
+
+
+def _steps(store: "Store") -> Iterator[Done]:
+    from plaudit.claims.rlcm.report import measure
+
+    for progress, share in measure(store):
+        it = progress.training
+        what = f"update {progress.update}/{it.updates}, reward {progress.reward:.3f}"
+        yield Done(share=share, name=f"{it.name}, seed {it.seed}", what=what)
 
 
 def _plan_in_words(plan: "Plan") -> str:

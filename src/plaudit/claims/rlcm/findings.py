@@ -3,17 +3,15 @@
 Pure functions of the results; nothing here computes an image.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from plaudit.claims.rlcm.plan import ABLATED, TASKS, Plan, Training
-from plaudit.suites.statistics import Estimate, bootstrap_mean, paired_difference
+from plaudit.suites.statistics import bootstrap_mean, paired_difference
 
 Array = NDArray[np.float64]
 Result = Mapping[str, Any]
@@ -58,16 +56,6 @@ class Found:
 def found_in(plan: Plan, results: Mapping[Training, Result]) -> Found:
     """The results by training's name and seed."""
     return Found(plan=plan, results={(it.name, it.seed): result for it, result in results.items()})
-
-
-def over_seeds(values: Sequence[float]) -> Estimate:
-    """Their mean with Student's 95 % interval; of a single seed, the value with no interval to speak of."""
-    array = np.array(values, dtype=np.float64)
-    mean = float(array.mean())
-    if len(array) < 2:
-        return Estimate(value=mean, low=mean, high=mean, prompts=len(array))
-    half = float(stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
-    return Estimate(value=mean, low=mean - half, high=mean + half, prompts=len(array))
 
 
 def time_ratio(diffusion: Result, consistency: Result) -> float:

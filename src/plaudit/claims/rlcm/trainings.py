@@ -7,7 +7,6 @@ and its clock too.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from plaudit.claims.fingerprint import fingerprint
+from plaudit.claims.held_folder import held
 from plaudit.claims.rlcm.plan import Plan, Training
 from plaudit.core.whole_files import write_whole
 from plaudit.generators.generator import StepPolicy
@@ -94,8 +94,7 @@ def task_of(training: Training) -> Task:
 def run(training: Training, store: Store) -> Iterator[Progress]:
     """Train to the end from where it stands, and leave result.json. Nothing happens if another process is at it."""
     place = store.place(training)
-    place.mkdir(parents=True, exist_ok=True)
-    with _alone(place) as alone:
+    with held(place) as alone:
         if not alone or store.read(training) is not None:
             return
         task, bench = task_of(training), store.bench
@@ -192,20 +191,3 @@ def _right(prompts: Sequence[str], images: Tensor) -> list[bool] | None:
             return None
         found.append(said[0].right)
     return found
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[bool]:
-    """Whether no other process holds this folder; if so, it is held until the end. A dead process holds nothing."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks: run it once at a time there.
-        yield True
-        return
-    with (place / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True

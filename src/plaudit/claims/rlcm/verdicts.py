@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from plaudit.claims.claim import Claim, exceeds_zero, reaches, shown
-from plaudit.claims.rlcm.findings import Found, over_seeds, steps_scores, time_ratio
+from plaudit.claims.over_seeds import over_seeds
+from plaudit.claims.rlcm.findings import Found, steps_scores, time_ratio
 from plaudit.claims.rlcm.plan import ABLATED, TASKS
 from plaudit.suites.statistics import paired_difference
 

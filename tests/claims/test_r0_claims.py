@@ -1,0 +1,641 @@
+import dataclasses
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from toys import Colour, Texture
+
+import plaudit.claims.r0.report
+from plaudit.claims.r0 import plan as plans
+from plaudit.claims.r0.findings import Found, judged_ablation, verdict
+from plaudit.claims.r0.measuring import Judges, few_steps, own_sampler
+from plaudit.claims.r0.models import Bench, config_of, real_pictures, set_up, specs_of
+from plaudit.claims.r0.page import page
+from plaudit.claims.r0.plan import (
+    PICTURES,
+    SEVERAL,
+    Plan,
+    Times,
+    base,
+    cost,
+    full,
+    measures,
+    quick,
+    training,
+    trainings,
+)
+from plaudit.claims.r0.report import load_bench, measure, publish, read_report, report_of
+from plaudit.claims.r0.tables import ablation_rows, curves, fidelity_rows, reward_rows, step_rows, task_rows
+from plaudit.claims.r0.trainings import Store, run
+from plaudit.claims.r0.variants import ABLATIONS, VARIANTS, followed, variant_named
+from plaudit.claims.r0.verdicts import claims
+from plaudit.core.errors import BadConfig, UnknownName
+from plaudit.generators.denoising import denoising_of
+from plaudit.generators.table import load_generator
+from plaudit.methods.r0 import R0Config
+from plaudit.methods.rg_lcm import RgLcmConfig
+from plaudit.pocket.judge import judge
+from plaudit.pocket.prompts import parse
+from plaudit.presets.task import Task
+from plaudit.rewards.mix import WeightedSum
+from plaudit.rewards.table import read_spec
+from plaudit.runs.checkpoints import Checkpoints
+from plaudit.shells.cli import main
+from plaudit.suites.statistics import Estimate
+
+TINY = dataclasses.replace(
+    quick(), ablations=("guidance-only", "rg-lcm"), updates=3, look_every=1, look_prompts=2, prompts=8,
+    several_prompts=3,
+)  # fmt: skip
+TASK = Task(
+    rewards=("hps:1", "clip:2"), held_out="pickscore", prompts=("a red circle", "a blue star", "two green squares"),
+    rank=0, alpha=0.0, config=R0Config(updates=5, images_per_update=2, lr=1e-3, batch_size=2), origin="the test",
+)  # fmt: skip
+REWARDS = {"hps": Colour(), "clip": Texture(), "pickscore": Colour(2)}
+
+
+class Echo:
+    """An autoencoder whose latents are the pixels. Stands for a generator with one, of 64 x 64 pictures."""
+
+    noise_shape, device = (3, 64, 64), torch.device("cpu")
+
+    def __init__(self):
+        self.vae, self.config = self, SimpleNamespace(scaling_factor=0.25)
+
+    def encode(self, pixels):
+        return SimpleNamespace(latent_dist=SimpleNamespace(mean=pixels))
+
+    def decode(self, latents):
+        return latents / 0.25 / 2 + 0.5
+
+
+class Means:
+    """Means and spreads of the channels. A FeatureNet."""
+
+    name, dimensions, fingerprint = "means", 6, "0123"
+
+    def __call__(self, images):
+        flat = images.flatten(2)
+        return torch.cat([flat.mean(dim=2), flat.std(dim=2)], dim=1)
+
+
+def bench(folder, plan=TINY, task=TASK):
+    return Bench(
+        plan=plan,
+        task=task,
+        base_steps=3,
+        base_guidance=2.0,
+        sources={"model": "a toy"},
+        device=torch.device("cpu"),
+        load_model=lambda _, **options: load_generator(str(folder), **options),
+        load_one=lambda name, **_: REWARDS[name],
+        load_many=lambda specs, **_: WeightedSum(
+            {name: (weight, REWARDS[name]) for name, weight in map(read_spec, specs)}
+        ),
+        load_net=lambda _, **__: Means(),
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, sd_folder):
+    found = Store(tmp_path_factory.mktemp("trainings"), bench(sd_folder))
+    shares = [share for _, share in measure(found)]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    return found
+
+
+@pytest.fixture(scope="module")
+def report(store):
+    return report_of(store)
+
+
+# --- the plan
+
+
+def test_a_full_plan_trains_every_variant_with_every_seed():
+    every = [(it.name, it.seed) for it in trainings(full())]
+    assert len(every) == len(set(every)) == 3 * (1 + len(VARIANTS))
+    assert every[:2] == [("base", 0), ("r0-plus", 0)]
+
+
+def test_a_quick_plan_trains_three_for_a_few_updates():
+    every = list(trainings(quick()))
+    assert [it.name for it in every] == ["base", "r0-plus", "rewards-only", "guidance-only"]
+    assert quick().updates <= 10
+    # In forwards of the network on one image, of 6 to 10 ms each on a core: under four minutes on two.
+    config = R0Config(images_per_update=32)
+    work = sum(cost(it, quick(), config, measures(quick(), it, 25, Times())) for it in every)
+    assert work * 0.010 < 240
+
+
+def test_ablations_with_a_seed_that_r0_plus_has_not_are_refused():
+    with pytest.raises(BadConfig, match="seed by seed"):
+        Plan(seeds=(0, 1), ablation_seeds=(2,))
+    with pytest.raises(BadConfig, match="ablation_images"):
+        Plan(images=1, ablation_images=2)
+    with pytest.raises(UnknownName, match="no variant 'no-pul'"):
+        Plan(ablations=("no-pul",))
+
+
+def test_work_counts_updates_looks_and_the_guided_steps_twice():
+    plan = dataclasses.replace(full(), updates=10, look_every=5, look_prompts=7, prompts=20, several_prompts=2)
+    config = R0Config(images_per_update=3)
+    drawn = list(measures(plan, base(0), 25, Times()))
+    assert cost(base(0), plan, config, drawn) == 20 * 2 * 54 + 2 * 4 * 54 + 20 * 8 + 2 * 4 * 8 + 20 * 12
+    it = training("no-eta", 0)
+    measured = 20 * 8 + 2 * 4 * 8
+    assert cost(it, plan, config, measures(plan, it, 25, Times())) == measured + 3 * 7 * 8 + 10 * 3 * (2 + 3 + 2 + 16)
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_ablation_can_be_set_and_differs_from_r0_plus(name, sd_folder):
+    one = bench(sd_folder, dataclasses.replace(TINY, updates=None))
+    it = training(name, 4)
+    config = config_of(it, one)
+    assert (config.seed, config.updates, config.images_per_update, config.lr) == (4, 5, 2, 1e-3)
+    usual = config_of(training("r0-plus", 4), one)
+    assert usual == dataclasses.replace(TASK.config, seed=4)
+    assert (config, specs_of(it, one)) != (usual, TASK.rewards)
+
+
+def test_a_variant_changes_only_what_it_says(sd_folder):
+    one = bench(sd_folder)
+    usual = dataclasses.asdict(config_of(training("r0-plus", 0), one))
+    for it in VARIANTS:
+        if it.method == "r0":
+            own = dataclasses.asdict(config_of(training(it.name, 0), one))
+            # The toy preset has no limit to the drift and no detail reward to switch off.
+            differs = {name for name in own if own[name] != usual[name]}
+            assert differs == set(it.changes) - {"drift_limit", "detail_weight"}
+
+
+def test_distillation_gets_the_bases_guidance_and_rewards_that_pull_as_much_as_it(sd_folder):
+    one = bench(sd_folder)
+    config = config_of(training("rg-lcm", 0), one)
+    assert isinstance(config, RgLcmConfig)
+    assert (config.guidance, config.reward_scale, config.normalise) == (2.0, pytest.approx(1 / 3), "latents")
+    assert config_of(training("distilled", 0), one).reward_scale == 0
+
+
+def test_a_reward_alone_gets_the_weight_of_all():
+    assert followed(("hps:1", "clip:2"), "all") == ("hps:1", "clip:2")
+    assert followed(("hps:1", "clip:2"), "first") == ("hps:3",)
+    assert followed(("hps:0.5:smooth=4", "clip"), "none") == ("hps:0:smooth=4", "clip:0")
+
+
+# --- trainings
+
+
+def test_every_training_has_a_folder_of_its_own_and_none_is_made_twice(store):
+    every = list(trainings(TINY))
+    assert len({store.place(it) for it in every}) == len(every)
+    assert list(measure(store)) == []
+    assert store.unfinished() == []
+
+
+def test_trainings_that_were_done_before_are_found_again(tmp_path, sd_folder):
+    """Their names are what results on disk lie under: another name here is hours of training lost."""
+    found = Store(tmp_path, bench(sd_folder))
+    names = [found.place(it).name for it in (base(0), training("r0-plus", 0), training("rg-lcm", 0))]
+    assert names == ["base-s0-744ae272fa", "r0-plus-s0-6266ae51c1", "rg-lcm-s0-545efb3fa1"]
+    files = [found.measure_file(base(0), one).name for one in found.wanted(base(0))[:2]]
+    assert files == ["pictures-d5385b2eab.json", "several-ed1ffd2ed1.json"]
+
+
+def test_what_decides_a_training_is_in_its_name_and_what_does_not_is_not(tmp_path, sd_folder):
+    def place(it, **changed):
+        task = dataclasses.replace(TASK, config=dataclasses.replace(TASK.config, **changed))
+        return Store(tmp_path, bench(sd_folder, task=task)).place(it)
+
+    main_one = training("r0-plus", 0)
+    assert place(main_one) != place(main_one, lr=2e-3)
+    assert place(base(0)) == place(base(0), lr=2e-3)
+    more = Store(tmp_path, bench(sd_folder, dataclasses.replace(TINY, prompts=9)))
+    assert more.place(main_one) == place(main_one)
+    assert more.measure_file(main_one, more.wanted(main_one)[0]) != Store(tmp_path, bench(sd_folder)).measure_file(
+        main_one, Store(tmp_path, bench(sd_folder)).wanted(main_one)[0]
+    )
+
+
+def test_a_training_that_was_stopped_ends_as_if_it_had_not_been(store, tmp_path, sd_folder, monkeypatch):
+    monkeypatch.setattr("plaudit.claims.r0.trainings.SAVE_EVERY", 1)
+    it = training("rg-lcm", 0)
+    again = Store(tmp_path, bench(sd_folder))
+    steps = run(it, again)
+    next(steps)
+    steps.close()
+    assert again.read(it) is None
+    said = [found.what for found in run(it, again)]
+    assert said[0].startswith("update 2/3")
+    whole, resumed = store.read(it), again.read(it)
+    assert resumed["curve"]["reward"] == whole["curve"]["reward"]
+    assert resumed["looks"] == whole["looks"]
+    assert resumed["measured"][PICTURES]["rewards"] == whole["measured"][PICTURES]["rewards"]
+
+
+def test_a_measure_that_is_missing_is_made_from_the_trained_weights_without_training(store):
+    it = training("r0-plus", 0)
+    file = store.measure_file(it, store.wanted(it)[-1])
+    before = file.read_text()
+    file.unlink()
+    assert store.read(it) is None
+    log = (store.place(it) / "metrics.jsonl").read_text()
+    assert [progress.what for progress in run(it, store)] == ["drawn: steps-2"]
+    again, whole = json.loads(file.read_text()), json.loads(before)
+    assert {**again, "seconds": 0} == {**whole, "seconds": 0}
+    assert (store.place(it) / "metrics.jsonl").read_text() == log
+
+
+def test_the_last_weights_of_a_training_stay_with_it(store):
+    newest = Checkpoints(store.place(training("rg-lcm", 0))).newest()
+    assert newest is not None
+    assert int(newest.tensors["done"]) == 3
+
+
+def test_a_damaged_measure_counts_as_absent(store):
+    it = training("guidance-only", 0)
+    file = store.measure_file(it, store.wanted(it)[0])
+    whole = file.read_text()
+    file.write_text(whole[: len(whole) // 2])
+    assert store.read(it) is None
+    file.write_text(whole)
+    assert store.read(it) is not None
+
+
+def test_a_training_that_another_process_is_at_is_left_to_it(tmp_path, sd_folder):
+    it, own = training("guidance-only", 0), Store(tmp_path, bench(sd_folder))
+    first = run(it, own)
+    next(first)
+    assert list(run(it, own)) == []
+    first.close()
+    assert list(run(it, own)) != []
+
+
+def test_before_the_first_update_every_training_draws_what_the_untrained_model_draws(store):
+    starts = [store.read(training(name, 0))["looks"]["0"] for name in ("r0-plus", "guidance-only")]
+    assert starts[0] == starts[1]
+    assert starts[0]["drift"] == 0
+    last = store.read(training("r0-plus", 0))["looks"]["3"]
+    assert last["rewards"] != starts[0]["rewards"]
+    assert last["drift"] > 0
+
+
+def test_the_precision_that_is_asked_for_is_the_trainings_and_not_the_drawings(sd_folder, monkeypatch):
+    monkeypatch.setattr("plaudit.generators.denoising.check_fast_bfloat16", lambda _: None)
+    work = set_up(training("r0-plus", 0), bench(sd_folder, dataclasses.replace(TINY, precision="bfloat16")))
+    assert type(work.trainer.denoising).__name__ == "DenoisingInBfloat16"
+    assert type(work.denoising).__name__ == "DiffusionDenoising"
+
+
+# --- measures
+
+
+def test_every_model_is_asked_for_the_same_pictures_from_the_same_noises(sd_folder, tmp_path):
+    """In as many steps and without guidance, a denoiser and its own sampler draw the same."""
+    one = bench(sd_folder)
+    judges, wanted = Judges(one, tmp_path), next(measures(TINY, training("r0-plus", 0), 3, Times()))
+    generator = load_generator(str(sd_folder), steps=wanted.steps)
+    ours = judges.draw(few_steps(denoising_of(generator), wanted), wanted, 5)
+    theirs = judges.draw(own_sampler(generator), wanted, 5)
+    assert ours.images.shape == (16, 3, 16, 16)
+    assert torch.allclose(ours.images, theirs.images, atol=1e-4)
+    assert not torch.allclose(ours.images, judges.draw(own_sampler(generator), wanted, 6).images, atol=1e-2)
+
+
+def test_distillation_learns_from_scenes_that_its_prompts_describe(sd_folder):
+    data = real_pictures(load_generator(str(sd_folder)), ("a red circle", "a blue star on a black background"))
+    assert data.prompts == ("a red circle",) * 2 + ("a blue star on a black background",) * 2
+    assert data.latents.shape == (4, 4, 8, 8)
+    assert not torch.equal(data.latents[0], data.latents[1])
+    with pytest.raises(BadConfig, match="is about no scene"):
+        real_pictures(load_generator(str(sd_folder)), ("a nice day",))
+
+
+def test_what_distillation_learns_from_is_what_its_prompts_ask_for():
+    one, prompts = Echo(), ("a red circle", "two green squares", "a blue star left of a pink ring")
+    data = real_pictures(one, prompts)
+    assert all(it.right for it in judge(one.decode(data.latents), [parse(prompt) for prompt in data.prompts]))
+
+
+def test_first_pictures_and_all_are_likened_to_real_ones_apart(store):
+    likeness = store.read(base(0))["measured"][PICTURES]["fidelity"]
+    assert (likeness["first"]["images"], likeness["all"]["images"]) == (8, 16)
+    assert likeness["first"]["fid"] != likeness["all"]["fid"]
+    one = store.read(training("rg-lcm", 0))["measured"][PICTURES]["fidelity"]
+    assert one["first"] == one["all"]
+    assert store.real()["all"]["images"] == 16
+
+
+def test_of_weights_that_are_averaged_the_average_is_looked_at_and_drawn(sd_folder, tmp_path):
+    config = dataclasses.replace(TASK.config, ema=0.9, lr=3e-2)
+    one = Store(tmp_path, bench(sd_folder, task=dataclasses.replace(TASK, config=config)))
+    it = training("r0-plus", 0)
+    list(run(it, one))
+    work = set_up(it, one.bench)
+    work.trainer.load(Checkpoints(one.place(it)).newest().tensors)
+    wanted = one.wanted(it)[0]
+    last = one.judges.scores(*scored_by(one, work, wanted))["rewards"]["hps"]
+    with work.trainer.learner.averaged():
+        average = one.judges.scores(*scored_by(one, work, wanted))["rewards"]["hps"]
+    assert one.read(it)["measured"][PICTURES]["rewards"]["hps"] == pytest.approx(average)
+    assert average != pytest.approx(last)
+    assert one.read(it)["looks"]["3"]["drift"] < work.anchor.drift()
+
+
+def scored_by(one, work, wanted):
+    drawn = one.judges.draw(few_steps(work.denoising, wanted), wanted, 0)
+    return drawn.images, [place for place in drawn.places for _ in range(wanted.images)]
+
+
+# --- findings, by hand
+
+
+def scored(rewards, right, *, fid=1.0, recall=0.5, distance=(0.1, 0.2), images=1):
+    """A measure of two prompts."""
+    count = 2 * images
+    likeness = {"fid": fid, "kid": 0.0, "precision": 0.5, "recall": recall, "vendi": 2.0}
+    return {
+        "measure": {"images": images}, "places": [0, 1], "shown": [0, 1], "seconds": 0.1,
+        "rewards": {name: [value] * count if isinstance(value, float) else value for name, value in rewards.items()},
+        "right": right, "fidelity": {"first": likeness, "all": likeness}, "distance": list(distance),
+    }  # fmt: skip
+
+
+def result(pictures, *, follows=("hps",), looks=None, **others):
+    one = {name: pictures for name in (PICTURES, SEVERAL, "few", "few-several", "guided-few", "steps-2")}
+    look = {"rewards": pictures["rewards"], "right": pictures["right"], "drift": 0.25}
+    return {
+        "measured": {**one, **others}, "follows": list(follows), "looks": looks or {"0": look, "2": look},
+        "curve": {"seconds": [1.0, 3.0]}, "timing": {"guided": [8.0, 9.0], "few": [1.0, 1.0]},
+    }  # fmt: skip
+
+
+def found(**results):
+    """Two prompts of two tasks; hps is trained on, pickscore is not."""
+    names = {"base": "base", "main": "r0-plus", "bare": "one-bare", "r0": "r0", "rewards": "rewards-only"}
+    names["guidance"] = "guidance-only"
+    by_name = {(names[name], seed): one for name, each in results.items() for seed, one in enumerate(each)}
+    seeds = tuple(range(len(results["base"])))
+    ablations = tuple(name for key, name in names.items() if key in results and key not in ("base", "main"))
+    plan = Plan(seeds=seeds, ablation_seeds=seeds[:1], ablations=ablations, other_steps=(2,))
+    likeness = {"fid": 0.1, "kid": 0.0, "precision": 0.9, "recall": 0.9, "vendi": 9.0}
+    real = {"first": likeness, "all": likeness, "distance": [0.5, 0.7]}
+    return Found(
+        plan=plan, results=by_name, trained=["hps"], held_out="pickscore", tasks=["counting", "colors"], real=real
+    )
+
+
+def pictures(hps, pick, right, **others):
+    return scored({"hps": hps, "pickscore": pick}, right, **others)
+
+
+def usual(**others):
+    """Two seeds: the base's hps is (1, 3) and (1, 3), R0+'s one and two higher."""
+    bases = [result(pictures([1.0, 3.0], 5.0, [False, True], fid=2.0, recall=0.5)) for _ in range(2)]
+    mains = [
+        result(pictures([2.0, 4.0], 4.0, [True, True], fid=2.2, recall=0.4, distance=(0.2, 0.4))),
+        result(pictures([3.0, 5.0], 4.0, [False, True], fid=2.8, recall=0.2, distance=(0.2, 0.4))),
+    ]
+    return found(base=bases, main=mains, **others)
+
+
+def test_the_claims_follow_the_results():
+    said = {claim.id: claim for claim in claims(usual(), 25)}
+    # By hand: hps rises by (1 + 2) / 2 for both prompts.
+    assert said["reward-hps"].measured == pytest.approx(1.5)
+    assert said["reward-hps"].met is True
+    assert said["held-out-pickscore"].measured == pytest.approx(-1.0)
+    assert said["held-out-pickscore"].met is False
+    # The first prompt is right once more in two seeds, the second as often; tasks count alike.
+    assert said["accuracy"].measured == pytest.approx((0.5 + 0.0) / 2)
+    assert said["accuracy"].met is True
+    # 2.2 / 2 and 2.8 / 2.
+    assert said["fid"].measured == pytest.approx(1.25)
+    assert said["fid"].met is True
+    assert "the interval includes the bar" in said["fid"].note
+    assert said["recall"].measured == pytest.approx(-0.2)
+    assert said["diversity"].measured == pytest.approx(0.15)
+    assert said["speed"].measured == pytest.approx(8.5)
+    assert said["speed"].met is None
+    assert "12.5" in said["speed"].note
+
+
+def test_a_fid_above_the_bar_misses_it():
+    worse = [result(pictures([2.0, 4.0], 4.0, [True, True], fid=fid)) for fid in (2.5, 2.72)]
+    bases = [result(pictures([1.0, 3.0], 5.0, [False, True], fid=2.0)) for _ in range(2)]
+    (claim,) = [claim for claim in claims(found(base=bases, main=worse), 25) if claim.id == "fid"]
+    assert claim.measured == pytest.approx(1.305)
+    assert claim.met is False
+
+
+def test_rewards_are_compared_in_spreads_of_the_bases_scores():
+    """The base's hps is 1 or 5, so its spread is 2; of seeds that both have."""
+    bases = [result(pictures([1.0, 5.0], 5.0, [False, True])) for _ in range(2)]
+    mains = [result(pictures([value, value], 4.0, [True, True])) for value in (2.0, 9.0)]
+    one = found(base=bases, main=mains, bare=[result(pictures([8.0, 8.0], 1.0, [False, False]))])
+    trained, judged, said = judged_ablation(one, "one-bare")
+    assert trained.value == pytest.approx((8 - 2) / 2)
+    assert judged.value == pytest.approx(-1.0)
+    assert said == "hacked"
+    again = {claim.id: claim for claim in claims(one, 25)}["against-one-bare"]
+    assert (again.measured, again.met) == (pytest.approx(1.0), True)
+    assert "hacked" in again.note
+    assert "+3.00" in again.note
+
+
+def test_r0_plus_is_set_against_r0_by_its_rewards():
+    said = {claim.id: claim for claim in claims(usual(r0=[result(pictures([1.5, 3.5], 4.0, [True, True]))]), 25)}
+    assert said["r0-plus-rewards"].measured == pytest.approx(0.5)
+    assert said["r0-plus-rewards"].met is True
+    assert said["against-r0"].met is None
+
+
+def test_rewards_alone_and_guidance_alone_are_set_against_the_base():
+    one = usual(
+        rewards=[result(pictures([1.0, 3.0], 5.0, [False, False]))],
+        guidance=[result(pictures([1.0, 3.0], 5.0, [True, True]), follows=())],
+    )
+    said = {claim.id: claim for claim in claims(one, 25)}
+    assert (said["rewards-enough"].measured, said["rewards-enough"].met) == (pytest.approx(-0.5), False)
+    assert said["guidance-adds"].measured == pytest.approx(1.0)
+    assert (said["guidance-alone"].measured, said["guidance-alone"].met) == (pytest.approx(0.5), None)
+    # One that followed no reward is compared by those of R0+.
+    assert one.follows("guidance-only") == ["hps"]
+
+
+def at(low, high):
+    return Estimate(value=(low + high) / 2, low=low, high=high, prompts=9)
+
+
+@pytest.mark.parametrize(
+    ("trained", "judged", "wanted"),
+    [
+        (at(0.1, 0.2), at(-0.3, -0.1), "hacked"),
+        (at(0.0, 0.2), at(-0.3, -0.1), "worse"),  # the rewards' interval touches zero
+        (at(-0.2, -0.1), at(-0.3, -0.1), "worse"),
+        (at(0.1, 0.2), at(-0.3, 0.0), "unchanged"),  # accuracy's touches zero from below
+        (at(0.1, 0.2), at(0.0, 0.3), "unchanged"),  # and from above
+        (at(-0.2, -0.1), at(0.1, 0.3), "improved"),
+    ],
+)
+def test_a_verdict_asks_the_judge_first(trained, judged, wanted):
+    assert verdict(trained, judged) == wanted
+
+
+def test_an_ablation_is_compared_by_first_pictures_of_its_own_seeds():
+    """R0+ has two pictures of each prompt; of the first of them one is right, of the second none."""
+    bases = [result(pictures([1.0, 1.0, 3.0, 3.0], 5.0, [False] * 4, images=2)) for _ in range(2)]
+    mains = [result(pictures([2.0, 9.0, 4.0, 9.0], 4.0, [True, False, False, False], images=2)) for _ in range(2)]
+    one = found(base=bases, main=mains, bare=[result(pictures([3.0, 5.0], 4.0, [False, False]))])
+    trained, judged, _ = judged_ablation(one, "one-bare")
+    assert trained.value == pytest.approx(1.0)
+    assert judged.value == pytest.approx(-0.5)
+    row = next(row for row in ablation_rows(one) if row["name"] == "r0-plus")
+    assert row["accuracy"]["value"] == pytest.approx(0.5)
+    assert row["rewards"]["hps"]["value"] == pytest.approx(3.0)
+    assert task_rows(one)[0]["tuned"]["value"] == pytest.approx(0.25)
+
+
+def test_tables_say_what_was_measured():
+    one = usual(bare=[result(pictures([5.0, 7.0], 1.0, [False, False]))])
+    (hps, pick) = reward_rows(one)
+    assert (hps["base"]["value"], hps["tuned"]["value"], hps["trained"]) == (2.0, pytest.approx(3.5), True)
+    assert (pick["rise"]["value"], pick["trained"]) == (pytest.approx(-1.0), False)
+    everything, counting, colours = task_rows(one)
+    assert everything["rise"]["value"] == pytest.approx(0.25)
+    assert (counting["task"], counting["tuned"]["value"]) == ("counting", pytest.approx(0.5))
+    assert (colours["task"], colours["rise"]["value"]) == ("colors", 0.0)
+    base_row, main_row, *rest = fidelity_rows(one)
+    assert (base_row["fid"]["value"], main_row["fid"]["value"]) == (pytest.approx(2.0), pytest.approx(2.5))
+    assert main_row["distance"]["value"] == pytest.approx(0.3)
+    assert rest[-1]["fid"]["value"] == 0.1
+    assert rest[-2]["distance"]["value"] == pytest.approx(0.6)
+    assert rest[2]["distance"]["value"] == pytest.approx(0.15)
+    assert [row["pictures"] for row in step_rows(one)][-2:] == ["r0-plus in 2", "r0-plus in 4"]
+    bare = ablation_rows(one)[-1]
+    assert (bare["drift"], bare["seconds_per_update"], bare["verdict"]) == (0.25, 2.0, "hacked")
+
+
+def test_a_curve_has_the_seconds_until_each_look_and_the_seeds_extremes():
+    one = usual()
+    (curve,) = curves(one)
+    assert curve["updates"] == [0, 2]
+    assert curve["seconds"]["mean"] == [0.0, 4.0]
+    assert curve["hps"]["mean"] == [3.5, 3.5]
+    assert (curve["hps"]["low"], curve["hps"]["high"]) == ([3.0, 3.0], [4.0, 4.0])
+
+
+# --- the report
+
+
+def test_the_report_is_json_and_every_claim_says_what_a_claim_must(report):
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    ids = [claim["id"] for claim in report["claims"]]
+    assert len(ids) == len(set(ids))
+    wanted = {"reward-hps", "reward-clip", "held-out-pickscore", "accuracy", "fid", "recall", "diversity", "speed"}
+    assert wanted | {"steps-2", "guidance-alone", "against-guidance-only", "against-rg-lcm"} <= set(ids)
+    for claim in report["claims"]:
+        assert set(claim) == {"id", "claim", "paper", "measured", "interval", "bar", "met", "note"}
+    assert report["settings"]["updates"] == 3
+    assert report["seconds"] > 0
+
+
+def test_the_page_and_its_pictures_come_from_the_report_alone(report, store, tmp_path):
+    file = tmp_path / "r0.json"
+    written = publish(report, file, store.folder)
+    assert {path.name for path in written} == {
+        "r0.json", "r0.md", "r0-curves.svg", "r0-ablations.svg", "r0-courses.svg", "r0-variants.png", "r0-steps.png",
+    }  # fmt: skip
+    words = file.with_suffix(".md").read_text()
+    assert words == page(read_report(file))
+    assert "the quick run" in words
+    assert not re.search(r"\{\w*\}", words)
+    rows = [line for line in words.splitlines() if line.startswith("| rg-lcm |")]
+    assert len(rows) == 2
+    assert any(said in rows[0] for said in ("improved", "hacked", "worse", "unchanged"))
+    # Without the trainings the pictures that are there stay.
+    publish(read_report(file), file, tmp_path / "elsewhere")
+    assert file.with_suffix(".md").read_text() == words
+
+
+def test_a_report_of_unfinished_trainings_is_refused(tmp_path, sd_folder):
+    with pytest.raises(BadConfig, match="4 of 4 trainings are not finished yet"):
+        report_of(Store(tmp_path, bench(sd_folder)))
+    with pytest.raises(BadConfig, match="run it first"):
+        read_report(tmp_path / "none.json")
+
+
+def test_the_real_bench_takes_the_presets_rewards_and_the_tables_base():
+    one = load_bench(quick(), torch.device("cpu"))
+    assert one.judged_by == [*one.trained, one.task.held_out]
+    assert one.net not in {source["name"] for source in one.sources["rewards"]} | set(one.trained)
+    assert one.base_steps > plans.STEPS
+    assert one.base_guidance > 1
+    assert all(source["weights"] for source in (one.sources["model"], one.sources["held_out"], one.sources["net"]))
+
+
+def test_the_presets_prompts_are_none_of_the_suites(tmp_path):
+    one = load_bench(quick(), torch.device("cpu"))
+    assert not set(one.task.prompts) & set(Judges(one, tmp_path).suite.texts())
+
+
+# --- the command
+
+
+def test_the_command_measures_says_what_is_met_and_makes_the_page_again(tmp_path, sd_folder, monkeypatch, capsys):
+    small = dataclasses.replace(TINY, ablations=("guidance-only",), updates=1)
+    monkeypatch.setattr(plans, "quick", lambda: small)
+    monkeypatch.setattr(plaudit.claims.r0.report, "load_bench", lambda plan, _: bench(sd_folder, plan))
+    file = tmp_path / "r0.json"
+    command = ["reproduce", "r0", "--out", str(tmp_path / "work"), "--json", str(file)]
+    assert main([*command, "--quick"]) == 0
+    said = capsys.readouterr()
+    assert "reward-hps" in said.out
+    assert "plan: 2 trainings, 1 seed(s)" in said.err
+    words = file.with_suffix(".md").read_text()
+    file.with_suffix(".md").unlink()
+    assert main([*command, "--page-only"]) == 0
+    assert file.with_suffix(".md").read_text() == words
+    assert main([*command, "--model", "pocket-turbo"]) == 2
+
+
+def test_a_second_process_says_what_it_waits_for(tmp_path, sd_folder, monkeypatch, capsys):
+    monkeypatch.setattr(plans, "quick", lambda: dataclasses.replace(TINY, ablations=(), updates=1))
+    monkeypatch.setattr(plaudit.claims.r0.report, "load_bench", lambda plan, _: bench(sd_folder, plan))
+    own = Store(tmp_path / "trainings", bench(sd_folder, plans.quick()))
+    first = run(training("r0-plus", 0), own)
+    next(first)
+    assert main(["reproduce", "r0", "--quick", "--out", str(tmp_path)]) == 1
+    assert "another process is at r0-plus (seed 0)" in capsys.readouterr().err
+    first.close()
+
+
+def test_a_variant_that_is_not_there_is_refused():
+    with pytest.raises(UnknownName, match="Known: r0-plus"):
+        variant_named("ro-plus")
+
+
+def test_r0_plus_is_drawn_at_the_times_it_was_trained_at_and_distillation_in_equal_strides(sd_folder, tmp_path):
+    config = dataclasses.replace(TASK.config, shift=2.0, start=0.9)
+    found = Store(tmp_path, bench(sd_folder, task=dataclasses.replace(TASK, config=config)))
+    times = {name: {one.times for one in found.wanted(training(name, 0))} for name in ("r0-plus", "rg-lcm")}
+    assert times == {"r0-plus": {Times(shift=2.0, start=0.9)}, "rg-lcm": {Times()}}
+    samplers = {name: found.wanted(training(name, 0))[0].sampler for name in ("r0-plus", "rg-lcm")}
+    assert samplers == {"r0-plus": "few", "rg-lcm": "fresh"}
+    by_name = {one.name: one.times for one in found.wanted(base(0))}
+    assert (by_name["few"], by_name["pictures"]) == (Times(shift=2.0, start=0.9), Times())
+
+
+def test_a_denoiser_draws_at_the_measures_times(sd_folder, tmp_path):
+    judges, wanted = Judges(bench(sd_folder), tmp_path), next(measures(TINY, training("no-eta", 0), 3, Times()))
+    denoising = denoising_of(load_generator(str(sd_folder)))
+    even, crowded = (
+        judges.draw(few_steps(denoising, dataclasses.replace(wanted, times=times)), wanted, 0).images
+        for times in (Times(), Times(shift=3.0))
+    )
+    assert not torch.equal(even, crowded)
+    fresh = judges.draw(few_steps(denoising, dataclasses.replace(wanted, sampler="fresh")), wanted, 0).images
+    assert not torch.equal(even, fresh)
