@@ -163,7 +163,8 @@ def test_anothers_training_is_not_gone_on_with(trained, capsys):
 
 def test_flags_go_over_the_preset():
     said = {
-        "shift": 3.0, "start": 0.9, "truncation": "all", "eta": 0.5, "rule": "ddim", "normalise": "none", "conflicts": "pcgrad",
+        "shift": 3.0, "start": 0.9, "truncation": "all", "eta": 0.5, "rule": "ddim",
+        "normalise": "none", "conflicts": "pcgrad",
         "guidance_weight": 0.25, "guidance_low": 0.1, "guidance_high": 0.9, "detail_weight": 0.5, "detail_high": 0.4,
         "pull": 0.75, "drift_limit": 0.125, "lr": 0.5, "warmup": 4, "decay": "cosine", "decay_to": 0.25,
         "grad_clip": 0.375, "ema": 0.875, "batch_size": 7, "updates": 11, "images_per_update": 6,

@@ -25,7 +25,20 @@ SUBJECTS = (
     "a robot holding a flower", "a bowl of oranges",
 )  # fmt: skip
 
-_POCKET = R0Config(updates=200, images_per_update=32, lr=3e-4, batch_size=16)
+_POCKET = R0Config(
+    updates=120,
+    images_per_update=32,
+    shift=2.0,
+    start=0.95,
+    guidance_high=0.5,
+    pull=10.0,
+    lr=3e-4,
+    warmup=5,
+    decay="cosine",
+    batch_size=16,
+)
+"""From pure noise, equal strides draw grey backgrounds alone (FID 60, where many guided steps have 12): the start below
+it and the shift keep the others. The frozen model's view through much noise makes backgrounds more alike."""
 
 
 def pocket_r0_plus() -> Task:
