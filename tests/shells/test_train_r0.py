@@ -23,7 +23,7 @@ class Bright:
 """
 SMALL = [
     "a red square", "two blue circle", "--updates", "4", "--images-per-update", "4", "--save-every", "2",
-    "--steps", "2", "--device", "cpu", "--lr", "0.01", "--guidance-weight", "0",
+    "--steps", "2", "--shift", "1", "--start", "1", "--device", "cpu", "--lr", "0.01", "--guidance-weight", "0",
 ]  # fmt: skip
 
 
