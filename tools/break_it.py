@@ -107,9 +107,23 @@ BREAKS = (
     Break(
         name="the lean decoder forgets the activation's slope",
         file="generators/lean_decoder.py",
-        right="slope = torch.ops.aten.silu_backward(slope.contiguous(), _normalise(x, ctx.norm)[0])",
+        right="slope = torch.ops.aten.silu_backward(slope.contiguous(), _normalise(x, weight, bias, ctx.norm)[0])",
         wrong="slope = slope.contiguous()",
         tests="generators/test_lean_decoder.py",
+    ),
+    Break(
+        name="R0 leaves a reward's gradient as long as it comes",
+        file="methods/directions.py",
+        right='    parts = [found if normalise == "none" else unit(found) for found in directions.values()]\n',
+        wrong="    parts = list(directions.values())\n",
+        tests="methods/test_r0_training.py",
+    ),
+    Break(
+        name="weights decay to 0 and not to the pretrained ones",
+        file="methods/anchor.py",
+        right="parameter.lerp_(start.to(parameter.dtype), 1 - factor)",
+        wrong="parameter.mul_(factor)",
+        tests="methods/test_anchor.py",
     ),
     Break(
         name="the last step of a policy draws",
