@@ -116,7 +116,7 @@ BREAKS = (
         file="methods/directions.py",
         right='    parts = [found if normalise == "none" else unit(found) for found in directions.values()]\n',
         wrong="    parts = list(directions.values())\n",
-        tests="methods/test_directions.py methods/test_r0.py",
+        tests="methods/test_directions.py",
     ),
     Break(
         name="weights decay to 0 and not to the pretrained ones",
