@@ -91,7 +91,10 @@ STATES = SimpleNamespace(states=torch.zeros(5, 1, 1), pooled=torch.zeros(5, 1))
 def test_a_diffusion_is_taken_apart_into_the_clean_and_the_noise_that_it_was_made_of(schedule):
     scheduler = diffusers.DDIMScheduler(**SCHEDULES[schedule])
     network = Told(None)
-    generator = SimpleNamespace(unet=network, noise_shape=SHAPE, device=torch.device("cpu"), scheduler=scheduler)
+    generator = SimpleNamespace(
+        unet=network, noise_shape=SHAPE, device=torch.device("cpu"), scheduler=scheduler,
+        encode=None, decode=None,
+    )  # fmt: skip
     denoising = DiffusionDenoising(generator)
     level = denoising.level_at(torch.tensor([0.1, 0.3, 0.5, 0.8, 1.0]))
     clean, eps = numbers(5, *SHAPE), numbers(5, *SHAPE, name="eps")

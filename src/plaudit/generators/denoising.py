@@ -99,9 +99,9 @@ class DiffusionDenoising:
 
     def __init__(self, generator: Any, *, denoiser: nn.Module | None = None) -> None:
         """`denoiser` takes the place of the generator's own. Raises BadConfig for a schedule without a start."""
-        self.generator = generator
-        self._denoiser = generator.unet if denoiser is None else denoiser
+        self.denoiser: nn.Module = generator.unet if denoiser is None else denoiser
         self.noise_shape, self.device = generator.noise_shape, generator.device
+        self.encode, self.decode = generator.encode, generator.decode
         config = generator.scheduler.config
         self._kind: str = config.prediction_type
         # Not every scheduler keeps a zero signal-to-noise ratio: Euler's replaces it by a small one. DDIM's is exact.
@@ -112,30 +112,13 @@ class DiffusionDenoising:
         )
         self._alpha_bars = alpha_bars.float().to(self.device)
 
-    @property
-    def denoiser(self) -> nn.Module:
-        found: nn.Module = self._denoiser
-        return found
-
-    def encode(self, prompts: Sequence[str]) -> Condition:
-        """The text encoder's states; equal prompts are encoded once."""
-        found: Condition = self.generator.encode(prompts)
-        return found
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1], float32, of clean latents."""
-        found: Tensor = self.generator.decode(latents)
-        return found
-
     def grid(self, num_steps: int, shift: float = 1.0, start: float = 1.0) -> Level:
         """The trailing times of so many steps. Raises BadConfig for more steps than there are times."""
         check_start(start)
         count = len(self._signal)
         if not 1 <= num_steps <= count:
             raise BadConfig(f"this model takes 1 to {count} steps, got {num_steps}")
-        # Summed up as diffusers does, so that halves are rounded to the same side.
-        even = torch.from_numpy(np.arange(count, 0, -count / num_steps)[:num_steps])
-        times = (even if shift == start == 1 else start * shifted(even / count, shift) * count).round().long() - 1
+        times = trailing_times(count, num_steps, shift, start)
         if len(times.unique()) < num_steps or int(times[-1]) < 0:
             raise BadConfig(f"{num_steps} steps at a shift of {shift:g} would take a time twice; take fewer of either")
         return self._level(times)
@@ -148,7 +131,7 @@ class DiffusionDenoising:
         """The clean latents (B, *noise_shape), float32, that the U-Net sees in these."""
         states = condition.states
         latents = latents.float()
-        prediction = self._denoiser(latents.to(states.dtype), level.time, encoder_hidden_states=states).sample.float()
+        prediction = self.denoiser(latents.to(states.dtype), level.time, encoder_hidden_states=states).sample.float()
         return predict_clean(self._kind, prediction, latents, self._alpha_bars[level.time])
 
     def _level(self, times: Tensor) -> Level:
@@ -166,26 +149,11 @@ class FlowDenoising:
 
     def __init__(self, generator: Any, *, denoiser: nn.Module | None = None) -> None:
         """`denoiser` takes the place of the generator's own."""
-        self.generator = generator
-        self._denoiser = generator.transformer if denoiser is None else denoiser
+        self.denoiser: nn.Module = generator.transformer if denoiser is None else denoiser
         self.noise_shape, self.device = generator.noise_shape, generator.device
+        self.encode, self.decode = generator.encode, generator.decode
         config = generator.scheduler.config
         self._shift, self._count = float(config.shift), int(config.num_train_timesteps)
-
-    @property
-    def denoiser(self) -> nn.Module:
-        found: nn.Module = self._denoiser
-        return found
-
-    def encode(self, prompts: Sequence[str]) -> Condition:
-        """States and summaries of the text encoders; equal prompts are encoded once."""
-        found: Condition = self.generator.encode(prompts)
-        return found
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1], float32, of clean latents."""
-        found: Tensor = self.generator.decode(latents)
-        return found
 
     def grid(self, num_steps: int, shift: float = 1.0, start: float = 1.0) -> Level:
         """Equal strides from pure noise; `shift` is on top of the scheduler's own. Raises BadConfig below one step."""
@@ -203,7 +171,7 @@ class FlowDenoising:
     def clean(self, latents: Tensor, level: Level, condition: Any) -> Tensor:
         """The clean latents (B, *noise_shape), float32, that the transformer sees in these."""
         latents = latents.float()
-        velocity = self._denoiser(
+        velocity = self.denoiser(
             hidden_states=latents.to(condition.states.dtype),
             timestep=level.time,
             encoder_hidden_states=condition.states,
@@ -216,15 +184,11 @@ class Frozen:
     """A denoiser under a LoRA, as it was before there was one. A Denoising."""
 
     def __init__(self, denoising: Denoising) -> None:
-        self.denoising = denoising
+        self.denoising, self.denoiser = denoising, denoising.denoiser
         self.noise_shape, self.device = denoising.noise_shape, denoising.device
         self.variance_preserving = denoising.variance_preserving
         self.encode, self.decode = denoising.encode, denoising.decode
         self.grid, self.level_at = denoising.grid, denoising.level_at
-
-    @property
-    def denoiser(self) -> nn.Module:
-        return self.denoising.denoiser
 
     def clean(self, latents: Tensor, level: Level, condition: Any) -> Tensor:
         """The clean latents (B, *noise_shape), float32, that the pretrained network sees in these."""
@@ -240,14 +204,10 @@ class DenoisingInBfloat16:
     def __init__(self, denoising: Denoising) -> None:
         """Raises BadConfig where bfloat16 is not native: there it is slower than float32, on CPUs by hundreds."""
         check_fast_bfloat16(denoising.device)
-        self.denoising = denoising
+        self.denoising, self.denoiser = denoising, denoising.denoiser
         self.noise_shape, self.device = denoising.noise_shape, denoising.device
         self.variance_preserving = denoising.variance_preserving
         self.encode, self.grid, self.level_at = denoising.encode, denoising.grid, denoising.level_at
-
-    @property
-    def denoiser(self) -> nn.Module:
-        return self.denoising.denoiser
 
     def clean(self, latents: Tensor, level: Level, condition: Any) -> Tensor:
         """As the denoiser does, to bfloat16's precision."""
@@ -318,6 +278,21 @@ def step_down(latents: Tensor, clean: Tensor, now: Level, then: Level, fresh: Fr
     return rows_of(then.signal, clean) * clean + mixed
 
 
+def follow_ode(denoising: Denoising, noise: Tensor, condition: Any, grid: Level) -> Tensor:
+    """The clean latents (B, ...) at the end of the grid, from noise (B, ...), with nothing drawn on the way."""
+    latents, now = noise.float(), _all_at(grid, 0, noise)
+    still = Fresh(noise=torch.zeros_like(latents), eta=torch.zeros(len(noise), device=noise.device))
+    for step in range(1, len(grid)):
+        then = _all_at(grid, step, noise)
+        latents = step_down(latents, denoising.clean(latents, now, condition), now, then, still)
+        now = then
+    return denoising.clean(latents, now, condition)
+
+
+def _all_at(grid: Level, step: int, like: Tensor) -> Level:
+    return grid[torch.full((len(like),), step, device=like.device)]
+
+
 def shifted(place: Tensor, shift: float) -> Tensor:
     """Places between 0 and 1 moved towards 1, both ends staying: s p / (1 + (s - 1) p) (Esser et al. 2024, eq. 23).
 
@@ -326,6 +301,13 @@ def shifted(place: Tensor, shift: float) -> Tensor:
     if not 0 < shift < float("inf"):
         raise BadConfig(f"a grid's shift must be a positive number (1: none), got {shift:g}")
     return shift * place / (1 + (shift - 1) * place)
+
+
+def trailing_times(count: int, num_steps: int, shift: float = 1.0, start: float = 1.0) -> Tensor:
+    """The times (num_steps,) of `count` at which steps start, falling from the last: equal strides, shifted."""
+    # Summed up as diffusers does, so that halves are rounded to the same side.
+    even = torch.from_numpy(np.arange(count, 0, -count / num_steps)[:num_steps])
+    return (even if shift == start == 1 else start * shifted(even / count, shift) * count).round().long() - 1
 
 
 def check_start(start: float) -> None:

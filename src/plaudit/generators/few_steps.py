@@ -8,11 +8,10 @@ decided: with a few equal strides the average of all layouts comes out.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from plaudit.generators.decoding import Decoding
-from plaudit.generators.denoising import Fresh, denoising_of, step_down
+from plaudit.generators.denoising import denoising_of, follow_ode
 from plaudit.generators.generator import Condition
 
 
@@ -45,16 +44,7 @@ class FewSteps:
 
     def sample_latents(self, noise: Tensor, condition: Any) -> Tensor:
         """Clean latents (B, *noise_shape), float32, as the denoiser knows them (scaled)."""
-        latents, none = noise.float(), torch.zeros(len(noise), device=noise.device)
-        still = Fresh(noise=torch.zeros_like(latents), eta=none)
-        for step in range(self.steps):
-            now = self.grid[torch.full((len(noise),), step, device=noise.device)]
-            clean = self.denoising.clean(latents, now, condition)
-            if step == self.steps - 1:
-                return clean
-            then = self.grid[torch.full((len(noise),), step + 1, device=noise.device)]
-            latents = step_down(latents, clean, now, then, still)
-        raise AssertionError("a grid has at least one step")
+        return follow_ode(self.denoising, noise, condition, self.grid)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], float32, of scaled latents."""

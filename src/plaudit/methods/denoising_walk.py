@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.random_streams import noise_for, stream
-from plaudit.generators.denoising import Denoising, Fresh, Level, Rule, step_down
+from plaudit.generators.denoising import Denoising, Fresh, Level, Rule, follow_ode, step_down
 from plaudit.generators.recomputing import recomputed
 
 
@@ -35,7 +35,6 @@ class DenoisingWalk:
         self.etas = torch.zeros(len(keys), self.steps)
         if eta > 0:
             self.etas = eta * torch.stack([torch.rand(self.steps, generator=stream(*key, "eta")) for key in keys])
-        self.etas = self.etas.to(denoising.device)
 
     def start(self) -> Tensor:
         """Standard normal noise, (B, *noise_shape)."""
@@ -93,7 +92,7 @@ class DenoisingWalk:
     def down(self, latents: Tensor, clean: Tensor, rows: Tensor, at: Tensor) -> Tensor:
         """The latents where these rows' next steps start."""
         device = latents.device
-        etas = self.etas[rows.to(device), at.to(device)]
+        etas = self.etas[rows, at].to(device)
         fresh = torch.zeros_like(clean)
         if bool((self.etas > 0).any()):
             keys = [(*self.keys[row], step) for row, step in zip(rows.tolist(), at.tolist(), strict=True)]
@@ -109,9 +108,11 @@ def draw_few_steps(
 
     Without fresh noise, or with nothing but `fresh` noise in every step, as consistency models are sampled.
     """
-    walk = DenoisingWalk(denoising, keys, condition, grid=grid)
-    if fresh:
-        walk.etas.fill_(1.0)
-    last = torch.full((len(keys),), len(grid) - 1)
     with torch.no_grad():
+        if not fresh:
+            noise = noise_for(keys, denoising.noise_shape).to(denoising.device)
+            return denoising.decode(follow_ode(denoising, noise, condition, grid))
+        walk = DenoisingWalk(denoising, keys, condition, grid=grid)
+        walk.etas.fill_(1.0)
+        last = torch.full((len(keys),), len(grid) - 1)
         return denoising.decode(walk.judged_from(walk.to(last), last, last))

@@ -5,7 +5,7 @@ there; the others are networks like the one in training, and are asked where the
 asked the same question, so that the scores are the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -66,6 +66,14 @@ class Jury:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
+
+
+def check_finite(scores: Mapping[str, Tensor], prompt_of: Callable[[int], str]) -> None:
+    """Raises BadConfig for a score that is not finite, with the prompt of its place among the scores (N,)."""
+    for name, values in scores.items():
+        bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
+        if bad:
+            raise BadConfig(f"reward {name!r} is not finite for a picture of {prompt_of(bad[0])!r}")
 
 
 def _ask(name: str, reward: Reward, piece: Piece) -> Tensor:

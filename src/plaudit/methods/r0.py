@@ -16,7 +16,7 @@ the ways of DRaFT, AlignProp and ReFL, so that they can be compared in the same 
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -42,6 +42,7 @@ from plaudit.methods.directions import (
     random_orders,
     reward_gradients,
 )
+from plaudit.methods.judging import check_finite
 from plaudit.methods.learner import Decay, Learner, Learning
 from plaudit.methods.truncation import read_truncation
 from plaudit.rewards.mix import WeightedSum, as_sum
@@ -246,10 +247,13 @@ class R0:
         seen = _Seen()
         self.learner.begin(self.done)
         self.learner.clear()
-        for rows in self.team.share(count).split(config.batch_size):
-            self._accumulate(rows, chosen[rows], steps, seen, share=1 / (count * self.truncation.noisings))
-        means, scores = seen.means(self.team, self.denoising.device), seen.scores_of(self.team, self.denoising.device)
-        self._check_scores(scores, chosen)
+        own, noisings = self.team.share(count), self.truncation.noisings
+        for rows in own.split(config.batch_size):
+            self._accumulate(rows, chosen[rows], steps, seen, share=1 / (count * noisings))
+        judged = (own[:, None] * noisings + torch.arange(noisings)).flatten()
+        means = seen.means(self.team, count * noisings, self.denoising.device)
+        scores = seen.scores(self.team, judged, count * noisings)
+        check_finite(scores, lambda place: self.prompts[int(chosen[place // noisings])])
         norm = self.learner.step()
         self.drift = hold(self.anchor, rate=config.pull * self.learner.rate, limit=config.drift_limit)
         self.learner.end(self.done)
@@ -271,13 +275,6 @@ class R0:
             images=torch.cat(seen.images),
             prompts=tuple(seen.prompts),
         )
-
-    def _check_scores(self, scores: Mapping[str, Tensor], chosen: Tensor) -> None:
-        for name, values in scores.items():
-            bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
-            if bad:
-                prompt = self.prompts[int(chosen[bad[0] // self.truncation.noisings])]
-                raise BadConfig(f"reward {name!r} is not finite for a picture of {prompt!r}")
 
     def _accumulate(self, rows: Tensor, chosen: Tensor, steps: int, seen: "_Seen", *, share: float) -> None:
         """Add these images' share of the gradient of minus the mean of <latents, direction>."""
@@ -372,25 +369,15 @@ class _Seen:
         self._add("agreement", torch.zeros(len(images)) if agreement is None else agreement)
         self._add("saturated", ((images <= 0) | (images >= 1)).flatten(1).float().mean(dim=1))
 
-    def means(self, team: Team, device: torch.device) -> dict[str, float]:
-        """Means over all processes' images."""
+    def means(self, team: Team, count: int, device: torch.device) -> dict[str, float]:
+        """Means over all processes' images, `count` of them."""
         found = torch.stack([value.double().cpu() for value in self._sums.values()]).to(device)
         team.add([found])
-        count = float(found[0])
         return {name: float(value) / count for name, value in zip(self._sums, found.cpu(), strict=True)}
 
-    def scores_of(self, team: Team, device: torch.device) -> dict[str, Tensor]:
-        """Raw scores of all processes' images, in their order."""
-        own = {name: torch.cat(values).to(device) for name, values in self._scores.items()}
-        here = torch.zeros(team.size, device=device)
-        here[team.rank] = len(self.prompts)
-        team.add([here])
-        begin, total = int(here[: team.rank].sum()), int(here.sum())
-        rows = torch.arange(begin, begin + len(self.prompts))
-        return {name: team.collect(values, rows, total) for name, values in own.items()}
+    def scores(self, team: Team, rows: Tensor, count: int) -> dict[str, Tensor]:
+        """Raw scores of all processes' images (count,), of which `rows` are here."""
+        return {name: team.collect(torch.cat(values), rows, count) for name, values in self._scores.items()}
 
     def _add(self, name: str, values: Tensor) -> None:
-        self._sums.setdefault("count", torch.zeros(()))
-        if name == "saturated":
-            self._sums["count"] = self._sums["count"] + len(values)
         self._sums[name] = self._sums.get(name, torch.zeros(())) + values.detach().sum().cpu()

@@ -29,7 +29,7 @@ from plaudit.generators.generator import Condition, StepPolicy
 from plaudit.generators.step_policy import kl, log_prob, own_draws
 from plaudit.generators.walk import Walk
 from plaudit.methods.advantages import RunningAdvantages, batch_advantages, group_advantages
-from plaudit.methods.judging import Jury, Piece
+from plaudit.methods.judging import Jury, Piece, check_finite
 from plaudit.methods.learner import Decay, Learner, Learning
 from plaudit.methods.losses import clipped_policy_loss, rebel_residual
 from plaudit.methods.ratios import RatioSums
@@ -276,11 +276,7 @@ class Rlcm:
         with self.team.together():
             own = self.jury.scores(pieces)
         parts = {name: self.team.collect(values, batch.rows, len(batch.numbers)) for name, values in own.items()}
-        for name, values in parts.items():
-            bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
-            if bad:
-                prompt = self.prompts[int(batch.numbers[bad[0]])]
-                raise BadConfig(f"reward {name!r} is not finite for a picture of {prompt!r}")
+        check_finite(parts, lambda row: self.prompts[int(batch.numbers[row])])
         self.rewards.see(parts)
         return self.rewards.total(parts, batch.numbers), parts
 

@@ -16,7 +16,7 @@ import yaml
 from plaudit import __version__
 from plaudit.core.registry import Entry
 from plaudit.core.whole_files import write_whole
-from plaudit.generators.denoising import shifted
+from plaudit.generators.denoising import shifted, trailing_times
 from plaudit.generators.table import GENERATORS
 from plaudit.generators.trained_part import SCHEDULER_FOLDER, TRANSFORMER_FOLDER, UNET_FOLDER
 from plaudit.generators.tuned import Chosen, Patch, choose
@@ -207,12 +207,13 @@ def _laid_over(folder: str, name: str, *, whole: bool) -> list[str]:
 
 def _in_few_steps(patch: Patch, steps: int) -> tuple[list[str], str]:
     """The sampler of R0's grid, and how it is called."""
-    places = patch.start * shifted(1 - torch.arange(steps) / steps, float(patch.shift or 1))
+    shift = float(patch.shift or 1)
     folder = patch.weights.parent
     kind = json.loads((folder / SCHEDULER_FOLDER / "scheduler_config.json").read_text())
     if kind["_class_name"].startswith("FlowMatch"):
+        places = patch.start * shifted(1 - torch.arange(steps) / steps, shift)
         return [], f"sigmas={[round(place, 6) for place in places.tolist()]}, guidance_scale=1.0"
-    times = (places * int(kind["num_train_timesteps"])).round().long() - 1
+    times = trailing_times(int(kind["num_train_timesteps"]), steps, shift, patch.start)
     lines = [
         "from diffusers import EulerDiscreteScheduler",
         f"pipe.scheduler = EulerDiscreteScheduler.from_pretrained({str(folder)!r}, subfolder={SCHEDULER_FOLDER!r})",
