@@ -55,8 +55,9 @@ def test_every_picture_gets_its_own_row_whatever_the_batch(net) -> None:
 
 def test_gradients_reach_the_picture_and_no_weight(net) -> None:
     leaf = IMAGES.clone().requires_grad_()
-    net(leaf).sum().backward()
-    assert leaf.grad.abs().sum() > 0
+    # Not the plain sum: a layer norm at the end makes that the same for all pictures.
+    (net(leaf) * torch.linspace(-1, 2, net.dimensions)).sum().backward()
+    assert leaf.grad.abs().sum() > 1e-3
     assert all(parameter.grad is None for parameter in net.model.parameters())
 
 
