@@ -33,6 +33,35 @@ def group_advantages(scores: Tensor, *, scaled: bool = True) -> Tensor:
     return centred / (scores.std(dim=1, keepdim=True, correction=0) + EPS) if scaled else centred
 
 
+class GroupScale:
+    """Each score (P, G) against its prompt's others, in the group's own spread but never far below the usual one.
+
+    For rewards whose spread within a group may be small by chance: dividing by it would make noise as loud as news. The
+    usual spread is a running mean over updates, of which an update leaves `kept`; the least that is divided by is
+    `floor` of it.
+    """
+
+    def __init__(self, *, floor: float = 0.1, kept: float = 0.9) -> None:
+        self.floor, self.kept = floor, kept
+        self._usual = 0.0
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Advantages (P, G), float32; the scores' spread is remembered."""
+        centred = group_advantages(scores, scaled=False)
+        spread = scores.float().std(dim=1, keepdim=True, correction=0)
+        mean = float(spread.mean())
+        self._usual = self.kept * self._usual + (1 - self.kept) * mean if self._usual else mean
+        return centred / (spread.clamp_min(self.floor * self._usual) + EPS)
+
+    def state(self) -> dict[str, Tensor]:
+        """All it remembers, as tensors for a checkpoint."""
+        return {"usual": torch.tensor(self._usual, dtype=torch.float64)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from a checkpoint."""
+        self._usual = float(state["usual"])
+
+
 class RunningAdvantages:
     """Each score against the recent scores of its own prompt (RLCM, Oertell et al. 2024; DDPO, Black et al. 2023).
 

@@ -86,3 +86,12 @@ def rebel_residual(log_ratio: Tensor, advantage: Tensor, *, scale: float) -> Ten
     scale (D_1 - D_2) - (A_1 - A_2) for the two images of a prompt, whose log-ratios D are sums over an image's steps.
     """
     return scale * (log_ratio[:, 0] - log_ratio[:, 1]) - (advantage[:, 0] - advantage[:, 1])
+
+
+def k3(log_probs: Tensor, reference: Tensor) -> Tensor:
+    """An estimate of each action's KL(policy || reference), nats, shaped as its log-probabilities (Schulman 2020).
+
+    exp(d) - d - 1 for d = reference - policy: unbiased for actions that the policy drew, and never below 0.
+    """
+    apart = reference - log_probs
+    return apart.exp() - apart - 1
