@@ -51,7 +51,8 @@ TINY = dataclasses.replace(
 )  # fmt: skip
 TASK = Task(
     rewards=("hps:1", "clip:2"), held_out="pickscore", prompts=("a red circle", "a blue star", "two green squares"),
-    rank=0, alpha=0.0, config=R0Config(updates=5, images_per_update=2, lr=1e-3, batch_size=2), origin="the test",
+    rank=0, alpha=0.0, origin="the test",
+    config=R0Config(updates=5, images_per_update=2, lr=1e-3, batch_size=2, eta=0.0),
 )  # fmt: skip
 REWARDS = {"hps": Colour(), "clip": Texture(), "pickscore": Colour(2)}
 
@@ -145,7 +146,7 @@ def test_work_counts_updates_looks_and_the_guided_steps_twice():
     config = R0Config(images_per_update=3)
     drawn = list(measures(plan, base(0), 25, Times()))
     assert cost(base(0), plan, config, drawn) == 20 * 2 * 54 + 2 * 4 * 54 + 20 * 8 + 2 * 4 * 8 + 20 * 12
-    it = training("no-eta", 0)
+    it = training("fresh-noise", 0)
     measured = 20 * 8 + 2 * 4 * 8
     assert cost(it, plan, config, measures(plan, it, 25, Times())) == measured + 3 * 7 * 8 + 10 * 3 * (2 + 3 + 2 + 16)
 
@@ -200,7 +201,7 @@ def test_trainings_that_were_done_before_are_found_again(tmp_path, sd_folder):
     """Their names are what results on disk lie under: another name here is hours of training lost."""
     found = Store(tmp_path, bench(sd_folder))
     names = [found.place(it).name for it in (base(0), training("r0-plus", 0), training("rg-lcm", 0))]
-    assert names == ["base-s0-744ae272fa", "r0-plus-s0-6266ae51c1", "rg-lcm-s0-545efb3fa1"]
+    assert names == ["base-s0-744ae272fa", "r0-plus-s0-f7794a68ed", "rg-lcm-s0-545efb3fa1"]
     files = [found.measure_file(base(0), one).name for one in found.wanted(base(0))[:2]]
     assert files == ["pictures-d5385b2eab.json", "several-ed1ffd2ed1.json"]
 
@@ -630,7 +631,7 @@ def test_r0_plus_is_drawn_at_the_times_it_was_trained_at_and_distillation_in_equ
 
 
 def test_a_denoiser_draws_at_the_measures_times(sd_folder, tmp_path):
-    judges, wanted = Judges(bench(sd_folder), tmp_path), next(measures(TINY, training("no-eta", 0), 3, Times()))
+    judges, wanted = Judges(bench(sd_folder), tmp_path), next(measures(TINY, training("fresh-noise", 0), 3, Times()))
     denoising = denoising_of(load_generator(str(sd_folder)))
     even, crowded = (
         judges.draw(few_steps(denoising, dataclasses.replace(wanted, times=times)), wanted, 0).images

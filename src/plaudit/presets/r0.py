@@ -31,6 +31,7 @@ _POCKET = R0Config(
     shift=2.0,
     start=0.95,
     guidance_high=0.5,
+    eta=0.0,
     pull=10.0,
     lr=3e-4,
     warmup=5,
@@ -38,7 +39,8 @@ _POCKET = R0Config(
     batch_size=16,
 )
 """From pure noise, equal strides draw grey backgrounds alone (FID 60, where many guided steps have 12): the start below
-it and the shift keep the others. The frozen model's view through much noise makes backgrounds more alike."""
+it and the shift keep the others. The frozen model's view through much noise makes backgrounds more alike, and
+so does fresh noise while training, which the paper's R0+ has: `--eta 1` brings it back."""
 
 
 def pocket_r0_plus() -> Task:

@@ -13,6 +13,8 @@ from plaudit.core.errors import UnknownName
 
 Follows = Literal["all", "none", "first"]
 """of the preset's rewards: all as they are; all with a weight of 0; or the first alone, with the weight of all"""
+Published = Literal["worse", "better", "open"]
+"""worse: the preset draws more pictures right than this; better: fewer; open: that is shown, without a bar"""
 Method = Literal["r0", "rg-lcm", "none"]
 """none: not trained at all"""
 
@@ -23,7 +25,8 @@ FREE: Mapping[str, Any] = {"pull": 0.0, "drift_limit": 0.0}
 """nothing holds the weights to the pretrained ones"""
 ALONE: Mapping[str, Any] = {"guidance_weight": 0.0, "detail_weight": 0.0}
 """no implicit reward of the frozen model"""
-BARE: Mapping[str, Any] = {**ALONE, **FREE, "eta": 0.0}
+BARE: Mapping[str, Any] = {**ALONE, **FREE}
+"""none of what keeps the few steps honest; nor is there fresh noise, which the preset has none of"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +42,8 @@ class Variant:
     changes: Mapping[str, Any] = field(default_factory=dict)
     """fields of R0Config, or of the other method's config, over the preset's"""
     follows: Follows = "all"
-    must_lose: bool = False
-    """whether a claim says that R0+ draws more pictures right than this"""
+    published: Published = "open"
+    """what a claim says of it beside R0+ as in the preset, by the judge"""
 
 
 _NOT = "not compared"
@@ -61,23 +64,24 @@ VARIANTS = (
         name=GUIDANCE_ONLY, words="the frozen model's guidance alone, no reward", follows="none", paper=_NOT,
     ),
     Variant(
-        name="no-pull", words="nothing holds the weights to the pretrained ones", changes=FREE, must_lose=True,
+        name="no-pull", words="nothing holds the weights to the pretrained ones", changes=FREE, published="worse",
         paper="training collapses without it (figure 11)",
     ),
     Variant(
-        name="no-eta", words="no fresh noise while training", changes={"eta": 0.0}, must_lose=True,
+        name="fresh-noise", words="a random share of fresh noise in every step while training", changes={"eta": 1.0},
+        published="better",
         paper="fresh noise widens the set of ways that is trained on (figure 5)",
     ),
     Variant(
-        name="one-reward", words="the first reward alone, with the weight of all", follows="first", must_lose=True,
+        name="one-reward", words="the first reward alone, with the weight of all", follows="first", published="worse",
         paper="quality rises with every reward that is added (figures 9 and 10)",
     ),
     Variant(
-        name="one-bare", words="the first reward alone: no guidance, no pull, no fresh noise", follows="first",
-        changes=BARE, must_lose=True, paper=_COLLAPSE,
+        name="one-bare", words="the first reward alone: no guidance, no pull", follows="first",
+        changes=BARE, published="worse", paper=_COLLAPSE,
     ),
     Variant(
-        name="raw", words="gradients as long as they come", changes={"normalise": "none"}, must_lose=True,
+        name="raw", words="gradients as long as they come", changes={"normalise": "none"}, published="worse",
         paper="gradients of equal length do better (figure 8)",
     ),
     Variant(
@@ -85,7 +89,7 @@ VARIANTS = (
         changes={"truncation": "noised:2"},
     ),
     Variant(
-        name="draft-lv-bare", words="DRaFT-LV without guidance, pull and fresh noise", paper=_NOT,
+        name="draft-lv-bare", words="DRaFT-LV without guidance and pull", paper=_NOT,
         changes={**BARE, "truncation": "noised:2"},
     ),
     Variant(
@@ -93,7 +97,7 @@ VARIANTS = (
         changes={"truncation": "tail"},
     ),
     Variant(
-        name="alignprop-bare", words="AlignProp without guidance, pull and fresh noise", paper=_NOT,
+        name="alignprop-bare", words="AlignProp without guidance and pull", paper=_NOT,
         changes={**BARE, "truncation": "tail"},
     ),
     Variant(
@@ -102,11 +106,11 @@ VARIANTS = (
     ),
     Variant(
         name="rg-lcm", words="RG-LCM: distillation and all rewards, on real pictures", method="rg-lcm",
-        changes={"normalise": "latents"}, must_lose=True, paper=_DISTILLED,
+        changes={"normalise": "latents"}, published="worse", paper=_DISTILLED,
     ),
     Variant(
         name="rg-lcm-one", words="RG-LCM: distillation and the first reward, on real pictures", method="rg-lcm",
-        changes={"normalise": "latents"}, follows="first", must_lose=True, paper=_COLLAPSE,
+        changes={"normalise": "latents"}, follows="first", published="worse", paper=_COLLAPSE,
     ),
 )  # fmt: skip
 ABLATIONS = tuple(variant.name for variant in VARIANTS if variant.name != MAIN)

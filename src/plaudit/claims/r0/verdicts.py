@@ -159,14 +159,17 @@ def _ablations(found: Found) -> Iterator[Claim]:
             continue
         it = variant_named(name)
         trained, judged, said = judged_ablation(found, name)
-        claim = (exceeds_zero if it.must_lose else shown)(
-            _less(judged),
+        better = it.published == "better"
+        claim = (shown if it.published == "open" else exceeds_zero)(
+            judged if better else _less(judged),
             id=f"against-{name}",
-            claim=f"R0+ draws more pictures right than: {it.words}",
+            claim=f"R0+ draws {'fewer' if better else 'more'} pictures right than: {it.words}",
             paper=it.paper,
         )
         # Its rewards' rise and the verdict on it belong to every one.
-        said = f"its rewards {trained.value:+.2f} spreads; {said}" + ("" if it.must_lose else "; shown, without a bar")
+        said = f"its rewards {trained.value:+.2f} spreads; {said}" + (
+            "; shown, without a bar" if it.published == "open" else ""
+        )
         yield replace(claim, note=said)
 
 
