@@ -85,7 +85,7 @@ class Wide:
     def __init__(self) -> None:
         self.mean = torch.tensor(0.5)
 
-    def score(self, images: Tensor, *, team: Team | None = None) -> Tensor:
+    def __call__(self, images: Tensor, prompts: Sequence[str], team: Team | None = None) -> Tensor:
         greys = images.mean(dim=(1, 2, 3))
         sums = torch.stack([greys.sum(), torch.tensor(float(len(greys)))])
         (team or Team()).add([sums])
@@ -93,8 +93,8 @@ class Wide:
         self.mean = 0.5 * self.mean + 0.5 * sums[0] / sums[1]
         return found
 
-    def tell(self) -> dict[str, float]:
-        return {"mean_grey": float(self.mean)}
+    def distance(self) -> float:
+        return float(self.mean)
 
     def state(self) -> dict[str, Tensor]:
         return {"mean": self.mean}

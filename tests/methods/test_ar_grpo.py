@@ -13,7 +13,7 @@ from plaudit.generators.token_rollout import score_tokens
 from plaudit.methods.advantages import EPS, GroupScale, group_advantages
 from plaudit.methods.ar_grpo import ArGrpo, ArGrpoConfig, Judges
 from plaudit.methods.losses import k3
-from plaudit.rewards.distribution import DistributionReward
+from plaudit.rewards.reward import DistributionReward
 
 PROMPTS = ["a", "to", "the"]
 SMALL = ArGrpoConfig(

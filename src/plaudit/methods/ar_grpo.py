@@ -31,9 +31,8 @@ from plaudit.methods.judging import Jury, Piece, check_finite
 from plaudit.methods.learner import Decay, Learner, Learning
 from plaudit.methods.losses import clipped_policy_loss, k3
 from plaudit.methods.token_updates import TokenSums, Update
-from plaudit.rewards.distribution import DistributionReward
 from plaudit.rewards.mix import WeightedSum, as_sum
-from plaudit.rewards.reward import Reward
+from plaudit.rewards.reward import DistributionReward, Reward
 
 Ratio = Literal["token", "sequence"]
 Learned = Literal["prompt", "drawn"]
@@ -288,8 +287,9 @@ class ArGrpo:
         """What each of all processes' images (N,) does for their distribution, and what is told of that."""
         if self.distribution is None:
             return torch.zeros(len(batch.numbers)), {}
-        own = self.distribution.score(batch.images, team=self.team)
-        return self.team.collect(own.float(), batch.rows, len(batch.numbers)), self.distribution.tell()
+        own = self.distribution(batch.images, batch.prompts, self.team)
+        together = self.team.collect(own.float(), batch.rows, len(batch.numbers))
+        return together, {"distribution_distance": self.distribution.distance()}
 
     def compare(self, scores: Tensor, together: Tensor) -> Tensor:
         """Advantages (N,): those of pictures and those of their distribution, each clipped, then added."""

@@ -20,7 +20,7 @@ class Update:
     reward_spread: float
     parts: dict[str, float]
     distribution: dict[str, float]
-    """what the distribution reward tells of itself, such as the FID of its moments"""
+    """how far all pictures so far are from what they should be, such as their FID by the training's own net"""
     equal_groups: float
     """the share of groups whose pictures all have the same reward, and so teach nothing"""
     entropy: float
