@@ -18,7 +18,7 @@ def check_generator(generator: NoiseGenerator) -> None:
     name = type(generator).__name__
     noise = noise_for([("check", row) for row in range(3)], generator.noise_shape).to(generator.device)
     condition = generator.encode(PROMPTS)
-    _check_condition(name, condition)
+    check_condition(name, condition)
     images = _check_images(name, generator, noise, condition)
     _check_rows(name, generator, noise, images)
     _check_gradient(name, generator, noise, condition)
@@ -33,19 +33,20 @@ def check_policy(policy: StepPolicy) -> None:
     keys = [("check", row) for row in range(3)]
     noise = noise_for(keys, policy.noise_shape).to(policy.device)
     condition = policy.encode(PROMPTS)
-    _check_condition(name, condition)
+    check_condition(name, condition)
     before = noise.clone()
     with torch.no_grad():
         taken = rollout(policy, noise, condition, own_draws(keys, policy.noise_shape), per_number=True)
         if not torch.equal(noise, before):
             raise BrokenContract(f"{name}: must not change the latents it is given")
         _check_trajectory(name, policy, taken)
-        _check_decoding(name, policy.decode(taken.states[:, -1]))
+        check_decoding(name, policy.decode(taken.states[:, -1]))
         _check_transitions(name, policy, taken, condition)
     _check_training(name, policy, noise, condition)
 
 
-def _check_condition(name: str, condition: Condition) -> None:
+def check_condition(name: str, condition: Condition) -> None:
+    """Raise BrokenContract unless the condition of three prompts has three rows, and gives some of them."""
     if len(condition) != 3:
         raise BrokenContract(f"{name}: encode must return one row per prompt; 3 prompts gave {len(condition)} rows")
     if len(condition[1:]) != 2 or len(condition[[2, 0]]) != 2:
@@ -60,7 +61,7 @@ def _check_images(name: str, generator: NoiseGenerator, noise: Tensor, condition
     with torch.no_grad():
         images = generator.sample(noise, condition)
         again = generator.sample(noise, condition)
-    _check_decoding(name, images)
+    check_decoding(name, images)
     if not torch.equal(noise, before):
         raise BrokenContract(f"{name}: must not change the noise it is given")
     if not _close(images, again):
@@ -68,7 +69,8 @@ def _check_images(name: str, generator: NoiseGenerator, noise: Tensor, condition
     return images
 
 
-def _check_decoding(name: str, images: Tensor) -> None:
+def check_decoding(name: str, images: Tensor) -> None:
+    """Raise BrokenContract unless these are three images (3, 3, H, W), finite and in [0, 1]."""
     if images.dim() != 4 or images.shape[:2] != (3, 3):
         raise BrokenContract(f"{name}: 3 noises must give images (3, 3, H, W), got {tuple(images.shape)}")
     if not images.is_floating_point() or not bool(torch.isfinite(images).all()):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.generator import NoiseGenerator
+from plaudit.generators.token_generator import TokenGenerator
 from plaudit.methods.early_stop import EarlyStop
 from plaudit.methods.losses import (
     clip_per_image,
@@ -110,6 +111,11 @@ def optimise_noise(
                 f"noise optimisation follows gradients, and the reward {name!r} has none; "
                 "use a differentiable reward, or a search: best-of-n or evolve"
             )
+    if config.steps > 1 and isinstance(generator, TokenGenerator):
+        raise BadConfig(
+            f"noise optimisation follows gradients, and none reaches the noise of {type(generator.policy).__name__}, "
+            "which picks tokens; use a search: best-of-n or evolve"
+        )
     if config.guard_held_out and held_out is None:
         raise BadConfig("guard_held_out needs a held-out reward to watch; give one, or switch the guard off")
     search = _Search(generator, rewards, config, held_out)

@@ -1,0 +1,88 @@
+"""The contract of token policies, broken one promise at a time."""
+
+import pytest
+import torch
+from toy_tokens import ToyReading, ToyTokens
+
+from plaudit.core.errors import BrokenContract
+from plaudit.generators.token_check import check_token_policy
+
+PROMPTS = ("a", "to", "the")
+
+
+def test_the_toy_keeps_it():
+    policy = ToyTokens()
+    policy.transformer.requires_grad_(False)
+    check_token_policy(policy, PROMPTS)
+    assert not any(p.requires_grad for p in policy.transformer.parameters()), "as it was before"
+
+
+class Forgetful(ToyTokens):
+    """Read one by one, it forgets the place."""
+
+    def begin(self, condition):
+        reading = ToyReading(self, condition)
+        reading.place = 1
+        reading._know(torch.full((len(condition),), self.vocabulary))
+        reading.place = 0
+        return reading
+
+
+class Mixing(ToyTokens):
+    """A row is told what the batch wants on average."""
+
+    def hidden(self, tokens, condition):
+        found = super().hidden(tokens, condition)
+        return found + found.mean(dim=0)
+
+    def begin(self, condition):
+        reading = ToyReading(self, condition)
+        reading.hidden = reading.hidden + reading.hidden.mean(dim=0)
+        return reading
+
+
+class Dropping(ToyTokens):
+    def hidden(self, tokens, condition):
+        return torch.nn.functional.dropout(super().hidden(tokens, condition), 0.2)
+
+
+class Insistent(ToyTokens):
+    """Asks for the prompt where it should ask for nothing."""
+
+    def beside_none(self, condition):
+        return type(condition)(torch.cat([condition.values, condition.values]))
+
+
+class Loud(ToyTokens):
+    def decode(self, tokens):
+        return super().decode(tokens) * 3 + 0.5
+
+
+class Detached(ToyTokens):
+    def hidden(self, tokens, condition):
+        return super().hidden(tokens, condition).detach()
+
+    def logits(self, hidden):
+        return super().logits(hidden).detach()
+
+
+class Silent(ToyTokens):
+    def logits(self, hidden):
+        return super().logits(hidden) * torch.nan
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (Forgetful, "as likely as when drawn one by one"),
+        (Mixing, "must not depend on its batch"),
+        (Dropping, "drop nothing at random"),
+        (Insistent, "must ask for nothing"),
+        (Loud, r"must lie in \[0, 1\]"),
+        (Detached, "gradients must reach the transformer"),
+        (Silent, "must be finite"),
+    ],
+)
+def test_every_broken_promise_is_named(policy, said):
+    with pytest.raises(BrokenContract, match=said):
+        check_token_policy(policy(), PROMPTS)
