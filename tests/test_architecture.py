@@ -48,6 +48,7 @@ LIGHT = (
     "rewards/published_judges.py",
     "rewards/table.py",
     "generators/published.py",
+    "generators/published_tokens.py",
     "generators/table.py",
     "suites/table.py",
 )

@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 RUNNABLE = ("adding_a_reward.md", "adding_a_generator.md", "pocket_world.md")
 """pages whose examples need no weights"""
+RUNNABLE_WITH_WEIGHTS = ("loo_fid.md",)
+"""and those whose examples run on embedded models in seconds"""
 
 
 def of_pages(test):
@@ -27,6 +29,13 @@ def test_a_pages_python_runs_from_top_to_bottom(name):
     code = python_in(ROOT / "docs" / name)
     assert code
     exec(compile(code, name, "exec"), {"__name__": "docs"})
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", RUNNABLE_WITH_WEIGHTS)
+def test_a_pages_python_runs_on_embedded_models(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(python_in(ROOT / "docs" / name), name, "exec"), {"__name__": "docs"})
 
 
 @of_pages

@@ -1,13 +1,19 @@
 import re
 
 import pytest
+import torch
+from tiny_token_models import IMAGE_SIZE, know_the_tiny_width, save_llamagen_files, vqgan_weights
 
 from plaudit.core.errors import BadConfig, UnknownName
 from plaudit.core.hub import HubFiles, files_in
 from plaudit.core.registry import Entry
 from plaudit.generators.check import check_generator
+from plaudit.generators.llamagen import LlamaGen
+from plaudit.generators.llamagen_files import load_published_llamagen, save_llamagen
+from plaudit.generators.sizes_only import generator_without_weights
 from plaudit.generators.stable_diffusion import StableDiffusion
-from plaudit.generators.table import GENERATORS, load_generator
+from plaudit.generators.table import GENERATORS, load_generator, load_token_policy
+from plaudit.generators.vqgan import VQGAN, load_published_vqgan, save_vqgan
 from plaudit.pocket.folders import WEIGHTS
 
 
@@ -67,6 +73,10 @@ PUBLISHED = [entry for entry in GENERATORS if entry.needs]
 def test_a_published_row_pins_every_repository_that_it_loads(entry):
     assert entry.hub_id in [files.hub_id for files in entry.needs]
     for files in entry.needs:
+        if entry.facts.get("kind") == "tokens":
+            # Their commits are not known; what was downloaded first is remembered by its sha256.
+            assert files.revision is None
+            continue
         assert re.fullmatch(r"[0-9a-f]{40}", files.revision)
         if files.hub_id == entry.hub_id:
             assert files.revision == entry.revision
@@ -75,9 +85,11 @@ def test_a_published_row_pins_every_repository_that_it_loads(entry):
 PICKLES = ("x.bin", "unet/x.bin", "unet/x.ckpt", "unet/x.pt", "x.pth", "unet/x.pkl", "a/b/x.msgpack", "unet/x.h5")
 CHECKED_PICKLE = "transformer/diffusion_pytorch_model.bin"
 """whose sha256 is compared before anything of it is read"""
+FROM_NOISE = [entry for entry in PUBLISHED if entry.facts.get("kind") != "tokens"]
+TOKENS = [entry for entry in GENERATORS if entry.facts.get("kind") == "tokens"]
 
 
-@pytest.mark.parametrize("files", [HubFiles(hub_id="a/b"), *(it for entry in PUBLISHED for it in entry.needs)])
+@pytest.mark.parametrize("files", [HubFiles(hub_id="a/b"), *(it for entry in FROM_NOISE for it in entry.needs)])
 def test_weights_are_fetched_as_safetensors_alone(files):
     patterns = [pattern for pattern in files.patterns if pattern != CHECKED_PICKLE]
     if len(patterns) < len(files.patterns):
@@ -112,3 +124,54 @@ def test_a_licence_with_restrictions_has_a_page_and_a_free_one_has_none(entry):
     free = entry.licence in ("Apache-2.0", "MIT")
     assert bool(entry.restrictions) is not free
     assert (entry.licence_page or "").startswith("https://") is not free
+
+
+@pytest.mark.parametrize("entry", [entry for entry in TOKENS if entry.needs], ids=lambda entry: entry.name)
+def test_a_token_model_is_fetched_as_its_named_pickles_and_a_text_encoder_of_safetensors(entry):
+    pickles = {pattern for files in entry.needs for pattern in files.patterns if pattern.endswith(".pt")}
+    assert len(pickles) == 2
+    assert not any("*" in pattern for pattern in pickles)
+    for files in entry.needs:
+        if not files.patterns[0].endswith(".pt"):
+            assert not [name for name in PICKLES if files.match(name)]
+    assert entry.facts["tokens"] == (entry.facts["image_size"] // 16) ** 2
+
+
+@pytest.mark.parametrize("load", [load_generator, lambda name: generator_without_weights(name, dtype=torch.float32)])
+@pytest.mark.parametrize("entry", TOKENS, ids=lambda entry: entry.name)
+def test_what_needs_noise_says_that_a_token_model_has_none(entry, load):
+    with pytest.raises(BadConfig, match=f"'{entry.name}' draws a picture token by token and not from noise"):
+        load(entry.name)
+
+
+def test_a_token_model_is_loaded_by_name_from_its_files_in_the_cache(monkeypatch, tmp_path):
+    know_the_tiny_width(monkeypatch)
+    transformer, tokenizer = save_llamagen_files(tmp_path)
+    transformer.rename(tmp_path / "c2i_B_256.pt")
+    tokenizer.rename(tmp_path / "vq_ds16_c2i.pt")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr("plaudit.core.hub.ask", lambda _: None)
+    found = load_token_policy("LlamaGen-B-256", dtype=torch.bfloat16)
+    assert isinstance(found, LlamaGen)
+    assert found.image_size == 256
+    assert found.transformer.norm.weight.dtype == torch.bfloat16
+
+
+def test_a_folder_of_a_token_model_is_loaded_by_what_its_config_names(monkeypatch, tmp_path):
+    know_the_tiny_width(monkeypatch)
+    transformer, tokenizer = save_llamagen_files(tmp_path)
+    policy = load_published_llamagen(transformer, tokenizer=tokenizer, image_size=IMAGE_SIZE)
+    save_llamagen(policy, tmp_path / "saved")
+    assert isinstance(load_token_policy(str(tmp_path / "saved")), LlamaGen)
+    torch.save({"state_dict": vqgan_weights()}, tmp_path / "last.ckpt")
+    save_vqgan(load_published_vqgan(tmp_path / "last.ckpt", classes=5), tmp_path / "other")
+    assert isinstance(load_token_policy(str(tmp_path / "other")), VQGAN)
+    with pytest.raises(BadConfig, match="config.json whose format is llamagen or vqgan"):
+        load_token_policy(str(tmp_path))
+
+
+def test_other_models_are_no_token_policies():
+    with pytest.raises(BadConfig, match="'pocket-turbo' draws from noise, not token by token as .*llamagen-b-256"):
+        load_token_policy("pocket-turbo")
+    with pytest.raises(UnknownName, match="Did you mean 'llamagen-b-256'"):
+        load_token_policy("llamagen-b-265")

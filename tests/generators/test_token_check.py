@@ -79,7 +79,7 @@ class Silent(ToyTokens):
         (Dropping, "drop nothing at random"),
         (Insistent, "must ask for nothing"),
         (Loud, r"must lie in \[0, 1\]"),
-        (Detached, "gradients must reach the transformer"),
+        (Detached, "must reach the transformer if"),
         (Silent, "must be finite"),
     ],
 )

@@ -8,11 +8,13 @@ from plaudit.core.errors import BadConfig
 from plaudit.core.hub import HubFiles, hub_folder
 from plaudit.core.registry import Entry, Registry
 from plaudit.generators.published import PUBLISHED
+from plaudit.generators.published_tokens import TOKEN_MODELS
 
 if TYPE_CHECKING:
     import torch
 
     from plaudit.generators.generator import NoiseGenerator
+    from plaudit.generators.token_policy import TokenPolicy
 
 _POCKET = "plaudit.generators.table:_load_pocket"
 
@@ -48,6 +50,7 @@ GENERATORS = Registry(
             facts={"image_size": 64, "steps": 1, "guidance": 1.0, "plays": "PixArt-alpha-DMD"},
         ),
         *PUBLISHED,
+        *TOKEN_MODELS,
     ],
 )
 
@@ -61,6 +64,13 @@ FAMILIES = {
     "SanaSprintPipeline": "plaudit.generators.sana:SanaSprint",
 }
 """by a pipeline folder's class: who loads it; each has `from_pretrained(folder, *, device, dtype, steps, guidance)`"""
+
+
+TOKEN_FAMILIES = {
+    "llamagen": "plaudit.generators.llamagen_files:load_llamagen",
+    "vqgan": "plaudit.generators.vqgan:load_vqgan",
+}
+"""by the format that a folder's config.json names: who loads it, as `load(folder, *, device, dtype)`"""
 
 
 def load_generator(
@@ -97,6 +107,7 @@ def _load(
 ) -> "NoiseGenerator":
     """`load_generator`'s, with nothing laid over it."""
     if (entry := GENERATORS.row_of(name_or_folder)) is not None:
+        check_draws_from_noise(entry)
         chosen = {} if steps is None else {"steps": steps}
         made: NoiseGenerator = entry.build(device=device, dtype=dtype, **chosen)
         return made
@@ -109,6 +120,40 @@ def _load(
     if len(folder.parts) > 1:
         raise BadConfig(f"there is no generator folder {name_or_folder}")
     return GENERATORS.find(name_or_folder).build(device=device, dtype=dtype)
+
+
+def load_token_policy(
+    name_or_folder: str, *, device: "torch.device | str | None" = None, dtype: "torch.dtype | None" = None
+) -> "TokenPolicy":
+    """The model that draws token by token, of a row's name, or of a folder that a training left.
+
+    Float32 on the CPU unless told otherwise. Raises UnknownName with the nearest name, or BadConfig.
+    """
+    folder = Path(name_or_folder).expanduser()
+    if folder.is_dir():
+        from plaudit.generators.token_files import format_of
+
+        if (kind := format_of(folder)) not in TOKEN_FAMILIES:
+            raise BadConfig(
+                f"{folder} holds no model that draws token by token: those have a config.json whose format is "
+                f"{' or '.join(TOKEN_FAMILIES)}"
+            )
+        module, loader = TOKEN_FAMILIES[kind].split(":")
+        return cast("TokenPolicy", getattr(import_module(module), loader)(folder, device=device, dtype=dtype))
+    entry = GENERATORS.row_of(name_or_folder) or GENERATORS.find(name_or_folder)
+    if entry.facts.get("kind") != "tokens":
+        known = ", ".join(row.name for row in GENERATORS if row.facts.get("kind") == "tokens")
+        raise BadConfig(f"{entry.name!r} draws from noise, not token by token as {known} do")
+    return cast("TokenPolicy", entry.build(device=device, dtype=dtype))
+
+
+def check_draws_from_noise(entry: Entry) -> None:
+    """Raises BadConfig for the row of a model that draws token by token."""
+    if entry.facts.get("kind") == "tokens":
+        raise BadConfig(
+            f"{entry.name!r} draws a picture token by token and not from noise, so what is done to noise, or in "
+            "sampling steps, cannot be done with it; choose another model"
+        )
 
 
 def _load_pocket(

@@ -26,7 +26,7 @@ def check_token_policy(policy: TokenPolicy, prompts: tuple[str, str, str]) -> No
     check_condition(name, condition)
     for sampling in WAYS:
         drawn = _drawn(policy, condition, (0, 1, 2), sampling)
-        _check_tokens(name, policy, drawn)
+        _check_tokens(name, drawn)
         _check_rows(name, policy, condition, drawn, sampling)
         _check_scores(name, policy, condition, drawn, sampling)
     with torch.no_grad():
@@ -39,7 +39,7 @@ def _drawn(policy: TokenPolicy, condition: Condition, rows: tuple[int, ...], sam
     return draw_tokens(policy, condition, uniforms_for([("check", row) for row in rows], policy.num_tokens), sampling)
 
 
-def _check_tokens(name: str, policy: TokenPolicy, drawn: Drawn) -> None:
+def _check_tokens(name: str, drawn: Drawn) -> None:
     if not bool(torch.isfinite(drawn.log_probs).all()) or float(drawn.log_probs.max()) > CLOSE:
         raise BrokenContract(f"{name}: log-probabilities must be finite and at most 0")
     if bool((drawn.tokens == drawn.tokens[:1]).all()):
@@ -88,7 +88,7 @@ def _check_training(name: str, policy: TokenPolicy, condition: Condition, tokens
                 found: Any = score_tokens(policy, tokens, condition).log_probs
             if found.requires_grad != trained:
                 raise BrokenContract(
-                    f"{name}: gradients must reach the transformer where it is trained, and only there"
+                    f"{name}: gradients must reach the transformer if it is trained, and only then"
                 )
     finally:
         for parameter, trained in zip(parameters, before, strict=True):

@@ -7,9 +7,10 @@ machine's first download; only then are tensors read from it, and nothing but te
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,11 +25,18 @@ _DAMAGED = (RuntimeError, EOFError, OSError, KeyError, ValueError, IndexError, A
 """what reading a file raises that is no checkpoint, or only a part of one"""
 
 
-def read_checkpoint(file: str | Path, *, sha256: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, on the CPU; those below "state_dict" or "model" if it has such a part.
+def read_checkpoint(
+    file: str | Path,
+    *,
+    sha256: str | None = None,
+    parts: Sequence[str] = ("state_dict", "model"),
+    settings: Sequence[Any] = (),
+) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name, on the CPU; those below the first of `parts` that it has, if any.
 
-    `sha256`: what the file must have; None trusts a first download of the hub, and any other file as it is. Raises
-    BadConfig if the file is another than that, is damaged, or holds anything but tensors.
+    `sha256`: what the file must have; None trusts a first download of the hub, and any other file as it is.
+    `settings`: classes that may stand beside the tensors, or (stand-in, "its.name"), as torch's safe_globals takes
+    them. Raises BadConfig if the file is another than that, is damaged, or holds anything but tensors.
     """
     file = Path(file)
     if not file.is_file():
@@ -36,7 +44,8 @@ def read_checkpoint(file: str | Path, *, sha256: str | None = None) -> dict[str,
     check_sum(file, sha256)
     try:
         # Mapped instead of read, where the format allows it: half the memory while loading.
-        found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        with torch.serialization.safe_globals(list(settings)):
+            found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError as error:
         raise BadConfig(
             f"{file} was not opened: it holds more than tensors, which could run code on this machine; "
@@ -44,7 +53,7 @@ def read_checkpoint(file: str | Path, *, sha256: str | None = None) -> dict[str,
         ) from error
     except _DAMAGED as error:
         raise BadConfig(f"{file} is damaged or not a checkpoint; delete it and fetch it again") from error
-    return _tensors(found, file)
+    return _tensors(found, file, parts)
 
 
 def check_sum(file: Path, sha256: str | None) -> None:
@@ -60,26 +69,31 @@ def check_sum(file: Path, sha256: str | None) -> None:
         )
 
 
-def fitting(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """The weights in float32, if they are exactly those wanted, in the same shapes. Raises BadConfig if not."""
+def fitting(
+    weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path, *, to: str = "its config.json"
+) -> dict[str, Tensor]:
+    """The weights in float32, if they are exactly those wanted, in the same shapes; `to` says by what.
+
+    Raises BadConfig if not.
+    """
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unknown:
         raise BadConfig(
-            f"{file} does not fit its config.json: {len(missing)} weights missing {missing[:2]}, "
+            f"{file} does not fit {to}: {len(missing)} weights missing {missing[:2]}, "
             f"{len(unknown)} unknown {unknown[:2]}"
         )
     for name, tensor in weights.items():
         if tensor.shape != wanted[name].shape:
             raise BadConfig(
-                f"{file} does not fit its config.json: {name} is {tuple(tensor.shape)}, "
+                f"{file} does not fit {to}: {name} is {tuple(tensor.shape)}, "
                 f"wanted {tuple(wanted[name].shape)}"
             )
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
-def _tensors(found: object, file: Path) -> dict[str, Tensor]:
+def _tensors(found: object, file: Path, parts: Sequence[str]) -> dict[str, Tensor]:
     if isinstance(found, dict):
-        inner = next((found[key] for key in ("state_dict", "model") if isinstance(found.get(key), dict)), found)
+        inner = next((found[key] for key in parts if isinstance(found.get(key), dict)), found)
         if inner and all(isinstance(tensor, Tensor) for tensor in inner.values()):
             return {str(name): tensor for name, tensor in inner.items()}
     raise BadConfig(f"{file} holds no weights by name, so nothing can be loaded from it")

@@ -76,6 +76,10 @@ class Moments:
         scatter = self.scatter + other.scatter + torch.outer(apart, apart) * (self.count * share)
         return Moments(count=count, mean=self.mean + apart * share, scatter=scatter)
 
+    def to(self, device: torch.device) -> "Moments":
+        """The same there."""
+        return Moments(count=self.count, mean=self.mean.to(device), scatter=self.scatter.to(device))
+
     def over(self, team: Team) -> "Moments":
         """Those of all processes' sets together, the same on each."""
         dimensions = self.dimensions

@@ -56,8 +56,7 @@ def train_vae(vae: AutoencoderKL, state: Path, device: torch.device) -> Iterator
             noise = draws.normal(*posterior.mean.shape).to(device)
             decoded = vae.decode(posterior.mean + posterior.std * noise).sample
         error = decoded.float() - images
-        weight = 1 + EDGE_WEIGHT * _edges(images)
-        pixels = (weight * (error.square() + 0.1 * error.abs())).mean()
+        pixels = (edge_weights(images) * (error.square() + 0.1 * error.abs())).mean()
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         return pixels + KL_WEIGHT * kl, {"mse": error.square().mean(), "kl": kl}
@@ -77,7 +76,7 @@ def latent_spread(vae: AutoencoderKL, device: torch.device) -> float:
     return float(latents.std())
 
 
-def _edges(images: Tensor) -> Tensor:
-    """1 where a 3 x 3 neighbourhood is not flat, else 0: (B, 1, H, W)."""
+def edge_weights(images: Tensor) -> Tensor:
+    """What a pixel of images in [-1, 1] counts, (B, 1, H, W): more where a 3 x 3 neighbourhood is not flat."""
     spread = F.max_pool2d(images, 3, 1, 1) + F.max_pool2d(-images, 3, 1, 1)
-    return (spread.amax(dim=1, keepdim=True) > 0.2).float()
+    return 1 + EDGE_WEIGHT * (spread.amax(dim=1, keepdim=True) > 0.2).float()
