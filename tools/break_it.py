@@ -216,6 +216,34 @@ BREAKS = (
         wrong="            pass\n",
         tests="shells/test_score.py -k interrupted",
     ),
+    Break(
+        name="LOO-FID shrinks what was made and not what is real",
+        file="rewards/loo_fid.py",
+        right="        self._real = self._fitted(self._reference)\n        self._way: ",
+        wrong="        self._real = self._reference\n        self._way: ",
+        tests="rewards/test_loo_fid_learning.py -k shrunk",
+    ),
+    Break(
+        name="LOO-FID pulls in by each process's own scores",
+        file="rewards/loo_fid.py",
+        right="centred(raw, all_rows(raw, team),",
+        wrong="centred(raw, raw,",
+        tests="rewards/test_loo_fid_processes.py",
+    ),
+    Break(
+        name="LOO-FID's first moments are halfway to zero",
+        file="rewards/loo_fid_memory.py",
+        right="share = (1 - self.decay) / weight if",
+        wrong="share = (1 - self.decay) if",
+        tests="rewards/test_loo_fid.py -k without_a_start",
+    ),
+    Break(
+        name="leaving a picture out forgets that the memory lies elsewhere",
+        file="rewards/frechet.py",
+        right="- mixed - mixed.mT",
+        wrong="",
+        tests="rewards/test_frechet.py -k exact_leave",
+    ),
 )
 
 
