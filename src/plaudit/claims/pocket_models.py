@@ -1,24 +1,29 @@
 """How good each pocket model must be, and the measuring of it. Run on a model's installed folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from plaudit.core.random_streams import noise_for
 from plaudit.generators.generator import NoiseGenerator
 from plaudit.generators.lcm import LatentConsistency
+from plaudit.generators.llamagen_files import load_llamagen
 from plaudit.generators.pixart import PixArtAlpha
 from plaudit.generators.stable_diffusion import StableDiffusion
 from plaudit.generators.table import GENERATORS
+from plaudit.generators.token_generator import TokenGenerator
+from plaudit.generators.token_policy import Sampling
+from plaudit.generators.vq_tokenizer import VQTokenizer
 from plaudit.pocket.build.clip import Pictures
 from plaudit.pocket.build.loop import draws_for
 from plaudit.pocket.build.negatives import false_requests
 from plaudit.pocket.build.preference import draw_choices
 from plaudit.pocket.folders import WEIGHTS, pocket_folder
 from plaudit.pocket.judge import judge
-from plaudit.pocket.prompts import describe, say
+from plaudit.pocket.prompts import describe, parse, say
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import draw_scene
 from plaudit.rewards.clip_towers import ClipTowers
@@ -29,6 +34,7 @@ from plaudit.suites.run import draw_and_judge, pocket, rows_to_draw, score
 HARD_NEGATIVES = 8
 IMAGES_PER_PROMPT = 4
 """PocketEval's own number; with one, a model's accuracy moves by several hundredths with the noises"""
+IMAGES_PER_CLASS = 16
 LCM_BARS = {1: 0.40, 2: 0.50, 4: 0.60, 8: 0.65}
 """least accuracy of the latent consistency model, by steps"""
 
@@ -133,6 +139,46 @@ def _measure_lcm(name: str, root: Path) -> list[Score]:
     return scores
 
 
+def tokenizer_score(tokenizer: VQTokenizer, *, count: int = 1000) -> float:
+    """The share of scenes that the judge still finds right after they were tokens."""
+    draws = draws_for("bar-autoencoder", 0)
+    scenes = [draw_scene(draws.numpy) for _ in range(count)]
+    requests = [describe(scene, draws.numpy)[1] for scene in scenes]
+    right = 0
+    for start in range(0, count, 100):
+        with torch.no_grad():
+            decoded = tokenizer.decode(tokenizer.encode(render(scenes[start : start + 100])))
+        right += sum(v.right for v in judge(decoded, requests[start : start + 100]))
+    return right / count
+
+
+def class_score(generator: NoiseGenerator, names: Sequence[str]) -> float:
+    """The share of pictures that show their class, of IMAGES_PER_CLASS for each."""
+    prompts = [name for name in names for _ in range(IMAGES_PER_CLASS)]
+    right = 0
+    for start in range(0, len(prompts), 64):
+        part = prompts[start : start + 64]
+        noise = noise_for([("bar-classes", start + row) for row in range(len(part))], generator.noise_shape)
+        with torch.no_grad():
+            images = generator.sample(noise, generator.encode(part))
+        right += sum(v.right for v in judge(images, [parse(prompt) for prompt in part]))
+    return right / len(prompts)
+
+
+def _measure_llamagen(name: str, root: Path) -> list[Score]:
+    policy = load_llamagen(pocket_folder(name, root=root))
+    guidance = GENERATORS.find(name).facts["guidance"]
+    generator = TokenGenerator(policy, Sampling(guidance=guidance))
+    if policy.text_encoder is not None:
+        what = f"PocketEval, guidance {guidance:g}"
+        return [Score(model=name, what=what, value=pocket_eval_score(generator), low=0.40)]
+    recalled, shown = tokenizer_score(policy.image_tokenizer), class_score(generator, policy.classes.names)
+    return [
+        Score(model=name, what="tokens: scenes judged right", value=recalled, low=0.95),
+        Score(model=name, what=f"classes judged right, guidance {guidance:g}", value=shown, low=0.85),
+    ]
+
+
 def _measure_clip(name: str, root: Path) -> list[Score]:
     reward = ClipTowers.from_pretrained(pocket_folder(name, root=root))
     if name == "pocket-clip":
@@ -155,4 +201,6 @@ _MEASURES: dict[str, Callable[[str, Path], list[Score]]] = {
     "pocket-hps": _measure_clip,
     "pocket-pickscore": _measure_clip,
     "pocket-imagereward": _measure_image_reward,
+    "pocket-llamagen": _measure_llamagen,
+    "pocket-llamagen-t2i": _measure_llamagen,
 }

@@ -23,12 +23,8 @@ class TokenGenerator:
 
     def __init__(self, policy: TokenPolicy, sampling: Sampling | None = None) -> None:
         self.policy, self.sampling = policy, sampling or Sampling()
-        self.noise_shape = (policy.num_tokens,)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the policy is."""
-        return self.policy.device
+        self.noise_shape: tuple[int, ...] = (policy.num_tokens,)
+        self.device: torch.device = policy.device
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         """As the policy does."""

@@ -18,6 +18,7 @@ from diffusers import (
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from plaudit.core.errors import BadConfig
+from plaudit.generators.llamagen_files import load_llamagen, save_llamagen
 from plaudit.pocket.build.base import new_scheduler
 from plaudit.pocket.build.lcm import new_lcm_scheduler
 from plaudit.pocket.build.pictures import MEAN, STD
@@ -57,6 +58,8 @@ def _writer(name: str) -> Callable[[Path, Path], None]:
         return _write_pixart
     if name == "pocket-imagereward":
         return _copy_image_reward
+    if name in _LLAMAGENS:
+        return lambda built, part: _write_llamagen(name, built, part)
     return lambda built, part: _write_clip(built / name.removeprefix("pocket-"), built, part)
 
 
@@ -118,6 +121,20 @@ _PIPELINES: dict[str, tuple[str, Callable[..., Any]]] = {
     "pocket-lcm": ("lcm_unet", _latent_consistency),
 }
 """the folder of each one's denoiser in a build, and what puts its parts together"""
+
+
+_LLAMAGENS = {"pocket-llamagen": "llamagen", "pocket-llamagen-t2i": "llamagen-t2i"}
+"""the folder of each in a build"""
+
+
+def _write_llamagen(name: str, built: Path, part: Path) -> None:
+    _check_built(built, (_LLAMAGENS[name],))
+    policy = load_llamagen(built / _LLAMAGENS[name])
+    if policy.text_encoder is not None:
+        policy.text_encoder.half()
+    save_llamagen(policy, part, dtype=torch.float16)
+    for borrowed in BORROWED.get(name, ("", ()))[1]:
+        (part / borrowed).unlink()
 
 
 def _write_clip(model: Path, built: Path, part: Path) -> None:

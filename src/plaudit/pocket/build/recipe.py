@@ -14,11 +14,15 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModel, T5EncoderModel, T5Tokenizer
 
 from plaudit.core.devices import best_device
 from plaudit.core.errors import BadConfig
-from plaudit.pocket.build import base, clip, image_reward, lcm, pixart, preference, turbo, vae
+from plaudit.generators.llamagen import LlamaGen
+from plaudit.generators.llamagen_files import save_llamagen
+from plaudit.generators.vq_tokenizer import VQTokenizer
+from plaudit.pocket.build import base, clip, image_reward, lcm, llamagen, pixart, preference, turbo, vae
 from plaudit.pocket.build.loop import Progress, draws_for
 from plaudit.pocket.build.pictures import decoded_pool
 from plaudit.pocket.build.text import new_tokenizer, text_config, train_text
@@ -111,14 +115,60 @@ class Recipe:
         yield from self._train("lcm, matching", match)
         _save(student, self.folder / "lcm_unet")
 
+    def words(self) -> Iterator[Report]:
+        if not (self.folder / "t5").exists():
+            tokenizer = pixart.new_t5_tokenizer()
+            encoder = self._fresh(lambda: pixart.new_t5(tokenizer)).to(self.device)
+            words = pixart.Words(tokenizer=tokenizer, encoder=encoder)
+            yield from self._train("pixart, reading", pixart.train_words(words, self._state("pixart-words")))
+            tokenizer.save_pretrained(self.folder / "t5_tokenizer")
+            _save(encoder, self.folder / "t5")
+
+    def pocket_llamagen(self) -> Iterator[Report]:
+        yield from self._image_tokenizer()
+        scenes = llamagen.class_scenes()
+        yield from self._tokens("class", scenes)
+        policy = LlamaGen(
+            self._fresh(llamagen.new_class_transformer).to(self.device), self._vq, class_names=llamagen.CLASS_NAMES
+        )
+        lesson = llamagen.class_lesson(policy, self._last_tokens("class", scenes), scenes)
+        yield from self._train("llamagen", llamagen.train_to_foretell(policy, lesson, self._state("llamagen")))
+        save_llamagen(policy, self.folder / "llamagen")
+
+    def pocket_llamagen_t2i(self) -> Iterator[Report]:
+        yield from self.words()
+        yield from self._image_tokenizer()
+        scenes = llamagen.text_scenes()
+        yield from self._tokens("text", scenes)
+        words = self._words
+        transformer = self._fresh(lambda: llamagen.new_text_transformer(pixart.WIDTH)).to(self.device)
+        policy = LlamaGen(transformer, self._vq, text=(words.tokenizer, words.encoder))
+        lesson = llamagen.text_lesson(policy, self._last_tokens("text", scenes), scenes)
+        yield from self._train("llamagen-t2i", llamagen.train_to_foretell(policy, lesson, self._state("llamagen-t2i")))
+        save_llamagen(policy, self.folder / "llamagen-t2i")
+
+    def _image_tokenizer(self) -> Iterator[Report]:
+        yield from self.vae()
+        if not (self.folder / "vq.safetensors").exists():
+            tokenizer = llamagen.new_tokenizer(self._vae, self.device)
+            steps = llamagen.train_tokenizer(tokenizer, self._state("vq"), self.device)
+            yield from self._train("llamagen, tokens", steps)
+            save_file(tokenizer.cpu().state_dict(), self.folder / "vq.safetensors")
+
+    def _tokens(self, name: str, scenes: list[Any]) -> Iterator[Report]:
+        if not (self.folder / f"{name}-tokens.npy").exists():
+            steps = llamagen.encode_tokens(self._vq, scenes, self.folder / f"{name}-tokens.npy", self.device)
+            yield from (Report(part="scenes", done=n, total=len(scenes)) for n in steps if isinstance(n, int))
+
+    def _last_tokens(self, name: str, scenes: list[Any]) -> Any:
+        return _last(llamagen.encode_tokens(self._vq, scenes, self.folder / f"{name}-tokens.npy", self.device))
+
     def pocket_pixart(self) -> Iterator[Report]:
         if not (self.folder / "base_unet").exists():
             yield from self.pocket_base()
         teacher = turbo.Teacher(UNet2DConditionModel.from_pretrained(self.folder / "base_unet"), self._batches)
-        tokenizer = pixart.new_t5_tokenizer()
-        encoder = self._fresh(lambda: pixart.new_t5(tokenizer)).to(self.device)
-        words = pixart.Words(tokenizer=tokenizer, encoder=encoder)
-        yield from self._train("pixart, reading", pixart.train_words(words, self._state("pixart-words")))
+        yield from self.words()
+        words = self._words
         pairs: Any = None
         file = self.folder / "pixart-pairs.npy"
         for pairs in turbo.make_pairs(teacher, self._batches, file, count=pixart.PAIRS):
@@ -133,8 +183,6 @@ class Recipe:
         yield from self._train("pixart, regression", regress)
         match = pixart.match(student, words, teacher, pairs, self._batches, self._state("pixart-match"))
         yield from self._train("pixart, matching", match)
-        tokenizer.save_pretrained(self.folder / "t5_tokenizer")
-        _save(encoder, self.folder / "t5")
         _save(student, self.folder / "pixart_transformer")
 
     def pocket_clip(self) -> Iterator[Report]:
@@ -216,6 +264,18 @@ class Recipe:
     @cached_property
     def _vae(self) -> AutoencoderKL:
         return AutoencoderKL.from_pretrained(self.folder / "vae").float().eval().requires_grad_(False)
+
+    @cached_property
+    def _vq(self) -> VQTokenizer:
+        tokenizer = VQTokenizer(llamagen.TOKENIZER_SIZES)
+        tokenizer.load_state_dict(load_file(self.folder / "vq.safetensors"))
+        return tokenizer.to(self.device).eval().requires_grad_(False)
+
+    @cached_property
+    def _words(self) -> pixart.Words:
+        encoder = T5EncoderModel.from_pretrained(self.folder / "t5").float().to(self.device)
+        tokenizer = T5Tokenizer.from_pretrained(self.folder / "t5_tokenizer")
+        return pixart.Words(tokenizer=tokenizer, encoder=encoder.eval().requires_grad_(False))
 
     @cached_property
     def _tokenizer(self) -> CLIPTokenizer:
