@@ -23,7 +23,7 @@ from plaudit.pocket.build.negatives import false_requests
 from plaudit.pocket.build.preference import draw_choices
 from plaudit.pocket.folders import WEIGHTS, pocket_folder
 from plaudit.pocket.judge import judge
-from plaudit.pocket.prompts import describe, parse, say
+from plaudit.pocket.prompts import Request, describe, parse, say
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import draw_scene
 from plaudit.rewards.clip_towers import ClipTowers
@@ -161,8 +161,14 @@ def class_score(generator: NoiseGenerator, names: Sequence[str]) -> float:
         noise = noise_for([("bar-classes", start + row) for row in range(len(part))], generator.noise_shape)
         with torch.no_grad():
             images = generator.sample(noise, generator.encode(part))
-        right += sum(v.right for v in judge(images, [parse(prompt) for prompt in part]))
+        right += sum(v.right for v in judge(images, [_asked(prompt) for prompt in part]))
     return right / len(prompts)
+
+
+def _asked(prompt: str) -> Request:
+    request = parse(prompt)
+    assert request is not None, f"{prompt!r} names no class of the pocket world"
+    return request
 
 
 def _measure_llamagen(name: str, root: Path) -> list[Score]:

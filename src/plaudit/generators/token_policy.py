@@ -26,8 +26,11 @@ class TokenPolicy(Protocol):
     vocabulary: int
     """V"""
     device: torch.device
-    transformer: nn.Module
-    """the network that says what comes next: the one to train"""
+
+    @property
+    def transformer(self) -> nn.Module:
+        """The network that says what comes next: the one to train."""
+        ...
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         """The prompts' conditions, made once per run."""
