@@ -166,12 +166,12 @@ def test_a_folder_of_a_token_model_is_loaded_by_what_its_config_names(monkeypatc
     torch.save({"state_dict": vqgan_weights()}, tmp_path / "last.ckpt")
     save_vqgan(load_published_vqgan(tmp_path / "last.ckpt", classes=5), tmp_path / "other")
     assert isinstance(load_token_policy(str(tmp_path / "other")), VQGAN)
-    with pytest.raises(BadConfig, match="config.json whose format is llamagen or vqgan"):
+    with pytest.raises(BadConfig, match="whose format is llamagen or vqgan"):
         load_token_policy(str(tmp_path))
 
 
 def test_other_models_are_no_token_policies():
-    with pytest.raises(BadConfig, match="'pocket-turbo' draws from noise, not token by token as .*llamagen-b-256"):
+    with pytest.raises(BadConfig, match=r"'pocket-turbo' draws from noise, not token by token as .*llamagen-b-256"):
         load_token_policy("pocket-turbo")
     with pytest.raises(UnknownName, match="Did you mean 'llamagen-b-256'"):
         load_token_policy("llamagen-b-265")

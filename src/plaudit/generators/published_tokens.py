@@ -1,0 +1,72 @@
+"""The rows of published models that draw a picture token by token: which files of the hub, under which licence.
+
+They were published as pickles (.pt) alone, of which nothing but tensors is read. Their commits are not pinned: a file's
+sha256 is remembered at this machine's first download, and compared from then on. VQGAN's class-conditional transformer
+is not on the hub; `load_published_vqgan` reads it from where it was downloaded to.
+"""
+
+from plaudit.core.hub import HubFiles
+from plaudit.core.registry import Entry
+
+_TARGET = "plaudit.generators.llamagen_files:load_published_llamagen"
+_CLASSES = "FoundationVision/LlamaGen"
+_CAPTIONS = "peizesun/llamagen_t2i"
+_TEXT_ENCODER = HubFiles(hub_id="google/flan-t5-xl", patterns=("*.json", "model*.safetensors"))
+
+_TOKENIZER_MB, _TEXT_ENCODER_MB = 288.0, 11400.0
+"""of 72 million weights, and of all of flan-t5-xl's, in float32"""
+
+
+def _by_class(size: str, pixels: int, *, millions: float, fid: float) -> Entry:
+    """`millions` of weights; `fid` as published, in guided samples at 256 pixels."""
+    return Entry(
+        name=f"llamagen-{size.lower()}-{pixels}",
+        target=_TARGET,
+        arguments={
+            "transformer": HubFiles(hub_id=_CLASSES, patterns=(f"c2i_{size}_{pixels}.pt",)),
+            "tokenizer": HubFiles(hub_id=_CLASSES, patterns=("vq_ds16_c2i.pt",)),
+            "image_size": pixels,
+        },
+        summary=f"LlamaGen-{size}, ImageNet's classes by number, token by token (Sun et al. 2024)",
+        hub_id=_CLASSES,
+        licence="MIT",
+        size_mb=4 * millions + _TOKENIZER_MB,
+        facts={
+            "kind": "tokens",
+            "image_size": pixels,
+            "tokens": (pixels // 16) ** 2,
+            "published": f"FID {fid:g} on ImageNet at 256 pixels",
+        },
+    )
+
+
+def _by_caption(stage: int, pixels: int) -> Entry:
+    return Entry(
+        name=f"llamagen-t2i-xl-{pixels}",
+        target=_TARGET,
+        arguments={
+            "transformer": HubFiles(hub_id=_CAPTIONS, patterns=(f"t2i_XL_stage{stage}_{pixels}.pt",)),
+            "tokenizer": HubFiles(hub_id=_CAPTIONS, patterns=("vq_ds16_t2i.pt",)),
+            "text_encoder": _TEXT_ENCODER,
+            "image_size": pixels,
+        },
+        summary="LlamaGen-XL for captions, with Flan-T5-XL, token by token (Sun et al. 2024)",
+        hub_id=_CAPTIONS,
+        # Of the text encoder: Apache-2.0, which asks for no more.
+        licence="MIT",
+        size_mb=4 * 775.0 + _TOKENIZER_MB + _TEXT_ENCODER_MB,
+        facts={"kind": "tokens", "image_size": pixels, "tokens": (pixels // 16) ** 2},
+    )
+
+
+TOKEN_MODELS = [
+    _by_class("B", 256, millions=111, fid=5.46),
+    _by_class("B", 384, millions=111, fid=6.09),
+    _by_class("L", 256, millions=343, fid=3.8),
+    _by_class("L", 384, millions=343, fid=3.07),
+    _by_class("XL", 384, millions=775, fid=2.62),
+    _by_class("XXL", 384, millions=1411, fid=2.34),
+    _by_class("3B", 384, millions=3096, fid=2.18),
+    _by_caption(1, 256),
+    _by_caption(2, 512),
+]
