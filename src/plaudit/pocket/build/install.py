@@ -42,6 +42,8 @@ def install(name: str, built: Path, *, root: Path = WEIGHTS) -> Path:
         _writer(name)(built, part)
         for extra in _WRITTEN_BY_LIBRARIES:
             (part / extra).unlink(missing_ok=True)
+        for config in part.rglob("config.json"):
+            _forget_where_it_was_built(config)
         shutil.rmtree(root / name, ignore_errors=True)
         part.rename(root / name)
     except FileNotFoundError as error:
@@ -49,6 +51,12 @@ def install(name: str, built: Path, *, root: Path = WEIGHTS) -> Path:
     except PermissionError as error:
         raise BadConfig(f"{root} cannot be written; give another place with --install-to") from error
     return root / name
+
+
+def _forget_where_it_was_built(config: Path) -> None:
+    said = json.loads(config.read_text())
+    if said.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(said, indent=2) + "\n")
 
 
 def _writer(name: str) -> Callable[[Path, Path], None]:
