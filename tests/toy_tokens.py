@@ -28,6 +28,7 @@ class ToyTokens:
 
     def __init__(self, num_tokens: int = 5, vocabulary: int = 6, *, seed: int = 0) -> None:
         self.num_tokens, self.vocabulary, self.device = num_tokens, vocabulary, torch.device("cpu")
+        self.guidable = True
         rng = torch.Generator().manual_seed(seed)
         shapes = {"last": (vocabulary + 1, 8), "place": (num_tokens, 8), "wish": (4, 8), "out": (vocabulary, 8)}
         self.transformer = nn.ParameterDict(

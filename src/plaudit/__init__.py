@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from plaudit.core.errors import PlauditError
     from plaudit.generators.check import check_generator
     from plaudit.generators.generator import NoiseGenerator
-    from plaudit.generators.table import load_generator
+    from plaudit.generators.table import load_generator, load_token_policy
+    from plaudit.methods.ar_grpo import ArGrpo, ArGrpoConfig
     from plaudit.methods.reno import BestSoFar, RenoConfig, Result, Step, optimise_noise
     from plaudit.methods.search import SearchConfig, best_of_n, evolve
     from plaudit.rewards.check import check_reward
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ArGrpo": "plaudit.methods.ar_grpo",
+    "ArGrpoConfig": "plaudit.methods.ar_grpo",
     "BestSoFar": "plaudit.methods.reno",
     "NoiseGenerator": "plaudit.generators.generator",
     "PlauditError": "plaudit.core.errors",
@@ -38,10 +41,13 @@ _HOMES = {
     "load_generator": "plaudit.generators.table",
     "load_reward": "plaudit.rewards.table",
     "load_rewards": "plaudit.rewards.table",
+    "load_token_policy": "plaudit.generators.table",
     "optimise_noise": "plaudit.methods.reno",
 }
 
 __all__ = [
+    "ArGrpo",
+    "ArGrpoConfig",
     "BestSoFar",
     "NoiseGenerator",
     "PlauditError",
@@ -59,6 +65,7 @@ __all__ = [
     "load_generator",
     "load_reward",
     "load_rewards",
+    "load_token_policy",
     "optimise_noise",
 ]
 

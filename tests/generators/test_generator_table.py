@@ -13,6 +13,9 @@ from plaudit.generators.llamagen_files import load_published_llamagen, save_llam
 from plaudit.generators.sizes_only import generator_without_weights
 from plaudit.generators.stable_diffusion import StableDiffusion
 from plaudit.generators.table import GENERATORS, load_generator, load_token_policy
+from plaudit.generators.token_check import check_token_policy, prompts_for
+from plaudit.generators.token_generator import TokenGenerator
+from plaudit.generators.token_policy import Sampling
 from plaudit.generators.vqgan import VQGAN, load_published_vqgan, save_vqgan
 from plaudit.pocket.folders import WEIGHTS
 
@@ -137,11 +140,43 @@ def test_a_token_model_is_fetched_as_its_named_pickles_and_a_text_encoder_of_saf
     assert entry.facts["tokens"] == (entry.facts["image_size"] // 16) ** 2
 
 
-@pytest.mark.parametrize("load", [load_generator, lambda name: generator_without_weights(name, dtype=torch.float32)])
 @pytest.mark.parametrize("entry", TOKENS, ids=lambda entry: entry.name)
-def test_what_needs_noise_says_that_a_token_model_has_none(entry, load):
-    with pytest.raises(BadConfig, match=f"'{entry.name}' draws a picture token by token and not from noise"):
-        load(entry.name)
+def test_a_token_model_takes_no_steps_and_is_not_planned(entry):
+    with pytest.raises(BadConfig, match=f"'{entry.name}' draws a picture token by token and takes no sampling steps"):
+        load_generator(entry.name, steps=4)
+    with pytest.raises(BadConfig, match=f"'{entry.name}' draws token by token, and the memory of such models"):
+        generator_without_weights(entry.name, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("entry", TOKENS, ids=lambda entry: entry.name)
+def test_a_token_models_row_says_how_it_is_sampled(entry):
+    assert entry.facts["guidance"] > 1
+    assert entry.facts["tokens"] >= 64
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["pocket-llamagen", "pocket-llamagen-t2i"])
+def test_pocket_token_models_keep_their_contract(name):
+    if not (WEIGHTS / name).is_dir():
+        pytest.skip(f"{name} is not built into this installation")
+    generator = load_generator(name)
+    assert isinstance(generator, TokenGenerator)
+    check_token_policy(generator.policy, prompts_for(generator.policy))
+
+
+def test_a_token_model_is_a_generator_sampled_as_its_row_says(monkeypatch, tmp_path):
+    know_the_tiny_width(monkeypatch)
+    transformer, tokenizer = save_llamagen_files(tmp_path)
+    transformer.rename(tmp_path / "c2i_B_256.pt")
+    tokenizer.rename(tmp_path / "vq_ds16_c2i.pt")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr("plaudit.core.hub.ask", lambda _: None)
+    generator = load_generator("llamagen-b-256")
+    assert isinstance(generator, TokenGenerator)
+    assert generator.sampling == Sampling(guidance=2.0)
+    assert generator.noise_shape == (256 * 256 // 4,)
+    save_llamagen(generator.policy, tmp_path / "saved")
+    assert load_generator(str(tmp_path / "saved")).sampling == Sampling()
 
 
 def test_a_token_model_is_loaded_by_name_from_its_files_in_the_cache(monkeypatch, tmp_path):

@@ -4,8 +4,11 @@ import pytest
 import torch
 from toy_tokens import ToyReading, ToyTokens
 
-from plaudit.core.errors import BrokenContract
-from plaudit.generators.token_check import check_token_policy
+from plaudit.core.errors import BadConfig, BrokenContract, UnknownName
+from plaudit.generators.check import PROMPTS as CAPTIONS
+from plaudit.generators.token_check import check_token_policy, prompts_for
+from plaudit.generators.token_generator import TokenGenerator
+from plaudit.generators.token_policy import Sampling
 
 PROMPTS = ("a", "to", "the")
 
@@ -15,6 +18,40 @@ def test_the_toy_keeps_it():
     policy.transformer.requires_grad_(False)
     check_token_policy(policy, PROMPTS)
     assert not any(p.requires_grad for p in policy.transformer.parameters()), "as it was before"
+
+
+class Unguided(ToyTokens):
+    """Was taught no way to be asked for nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.guidable = False
+
+    def beside_none(self, condition):
+        raise BadConfig("cannot be guided")
+
+
+def test_what_cannot_be_guided_is_checked_without():
+    check_token_policy(Unguided(), PROMPTS)
+    TokenGenerator(Unguided(), Sampling(temperature=0.5))
+    with pytest.raises(BadConfig, match=r"Unguided was taught no way .* draws without guidance \(1\) only, got 1.5"):
+        TokenGenerator(Unguided(), Sampling(guidance=1.5))
+    lying = Unguided()
+    lying.guidable = True
+    with pytest.raises(BadConfig, match="cannot be guided"):
+        check_token_policy(lying, PROMPTS)
+
+
+class OfClasses(ToyTokens):
+    def encode(self, prompts):
+        if not all(prompt.isdecimal() for prompt in prompts):
+            raise UnknownName("no such class")
+        return super().encode(prompts)
+
+
+def test_prompts_are_those_that_the_policy_understands():
+    assert prompts_for(ToyTokens()) == CAPTIONS
+    assert prompts_for(OfClasses()) == ("0", "1", "2")
 
 
 class Forgetful(ToyTokens):

@@ -15,8 +15,9 @@ from transformers import CLIPModel, Dinov2Config, Dinov2Model
 from plaudit.core.errors import BadConfig, UnknownName
 from plaudit.core.hub import OutOfReach
 from plaudit.rewards.clip_towers import ClipTowers
-from plaudit.rewards.feature_nets import load_clip_features, load_dinov2_features
+from plaudit.rewards.feature_nets import load_clip_features, load_dinov2_features, load_image_reward_features
 from plaudit.rewards.feature_table import FEATURE_NETS, load_feature_net
+from plaudit.rewards.image_reward import ImageRewardModel
 from plaudit.shells.fetching import wanted_of
 
 IMAGES = torch.rand(3, 3, 24, 40, generator=torch.Generator().manual_seed(0))
@@ -39,8 +40,10 @@ def dinov2_folder(tmp_path_factory) -> Path:
     return save_dinov2(tmp_path_factory.mktemp("dinov2"))
 
 
-@pytest.fixture(params=["clip", "dinov2"])
-def net(request, clip_folder, dinov2_folder):
+@pytest.fixture(params=["clip", "dinov2", "image-reward"])
+def net(request, clip_folder, dinov2_folder, image_reward_folder):
+    if request.param == "image-reward":
+        return load_image_reward_features(image_reward_folder, name="tiny")
     return load_feature_net(str(clip_folder if request.param == "clip" else dinov2_folder))
 
 
@@ -102,6 +105,19 @@ def test_dinov2_sees_the_centre_of_the_resized_picture(dinov2_folder) -> None:
     assert torch.allclose(net(picture), seen, atol=1e-5)
 
 
+def test_imagerewards_class_token_is_the_one_that_its_text_encoder_looks_at(image_reward_folder) -> None:
+    net = load_image_reward_features(image_reward_folder, name="tiny")
+    model = ImageRewardModel.from_pretrained(image_reward_folder).eval()
+    picture = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
+    std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+    with torch.no_grad():
+        seen = model.see((picture - mean) / std)
+    assert torch.allclose(net(picture), seen[:, 0], atol=1e-5)
+    assert not torch.allclose(net(picture), seen.mean(dim=1), atol=1e-2)
+    assert not any("text" in name for name in net.model.state_dict())
+
+
 def test_a_fingerprint_changes_with_all_that_changes_features(tmp_path, clip_folder, dinov2_folder) -> None:
     def of(folder: Path) -> str:
         return load_feature_net(str(folder)).fingerprint
@@ -141,9 +157,9 @@ def test_folders_that_lack_something_are_refused(tmp_path, dinov2_folder) -> Non
 
 
 def test_the_pocket_nets_load_and_see_things_apart() -> None:
-    nets = [load_feature_net(), load_feature_net("pocket-clip")]
-    assert [net.name for net in nets] == ["pocket-pickscore", "pocket-clip"]
-    assert nets[0].fingerprint != nets[1].fingerprint
+    nets = [load_feature_net(), load_feature_net("pocket-clip"), load_feature_net("pocket-imagereward")]
+    assert [net.name for net in nets] == ["pocket-pickscore", "pocket-clip", "pocket-imagereward"]
+    assert len({net.fingerprint for net in nets}) == 3
     for net in nets:
         assert net(IMAGES).shape == (3, FEATURE_NETS.find(net.name).facts["dimensions"])
 

@@ -1,5 +1,9 @@
 """Reference pictures: renders that are what their prompt asks for, and folders of one's own."""
 
+import itertools
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +11,26 @@ from PIL import Image
 
 from plaudit.core.errors import BadConfig
 from plaudit.pocket.judge import judge
-from plaudit.pocket.prompts import parse
+from plaudit.pocket.prompts import Request, Wanted, parse
 from plaudit.pocket.truth import failures
+from plaudit.suites import reference_sets
 from plaudit.suites.pocket_eval import pocket_eval_prompts, spread_of
-from plaudit.suites.reference_sets import picture_folder, pocket_renders, scene_for
+from plaudit.suites.reference_sets import (
+    picture_folder,
+    pocket_renders,
+    reference_features,
+    renders_of,
+    scene_for,
+)
+
+
+class Means:
+    """A feature net that sees three colours."""
+
+    name, dimensions, fingerprint = "means", 3, "means"
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=(2, 3))
 
 
 def test_every_prompt_gets_a_scene_that_is_all_it_asks_for() -> None:
@@ -102,3 +122,62 @@ def test_a_folder_without_pictures_or_with_a_broken_one_is_refused(tmp_path) -> 
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(BadConfig, match=r"broken\.png' is not an image"):
         list(picture_folder(tmp_path).batches())
+
+
+def test_renders_of_prompts_are_what_each_asks_for() -> None:
+    prompts = ["a red ring", "two blue stars", "a green heart left of a pink cross on a black background"]
+    pictures = renders_of(prompts, images=20)
+    images = torch.cat(list(pictures.batches()))
+    assert pictures.groups == (0,) * 7 + (1,) * 7 + (2,) * 7
+    requests = [parse(prompts[group]) for group in pictures.groups]
+    assert all(verdict.right for verdict in judge(images, requests))
+    assert len({image.numpy().tobytes() for image in images}) == 21
+    assert torch.equal(torch.cat(list(renders_of(prompts, images=20, batch_size=4).batches())), images)
+    assert not torch.equal(torch.cat(list(renders_of(prompts, images=20, seed=1).batches())), images)
+
+
+def test_renders_of_a_training_are_none_that_a_measure_draws() -> None:
+    prompts = [prompt.text for prompt in pocket_eval_prompts()[:40]]
+    ours = {image.numpy().tobytes() for batch in renders_of(prompts, images=40).batches() for image in batch}
+    pictures = pocket_renders(images_per_prompt=2)
+    theirs = [image.numpy().tobytes() for batch in itertools.islice(pictures.batches(), 2) for image in batch]
+    assert len(ours) == 40
+    assert not ours & set(theirs)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        ("a fox", "'a fox' is not about the pocket world's shapes and colours, so there are no renders of it"),
+        ("four red rings and four stars", "asks for 8 things; scenes hold up to 4 equal ones, or one each of two"),
+        ("two red rings and a blue star", "asks for 3 things"),
+    ],
+)
+def test_what_cannot_be_rendered_is_one_sentence(prompt: str, says: str) -> None:
+    with pytest.raises(BadConfig, match=re.escape(says)):
+        renders_of(["a red ring", prompt])
+
+
+def test_a_scene_that_cannot_be_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference_sets, "_TRIES", 50)
+    never = Request(task="counting", wanted=(Wanted(shape="ring", count=4),), background="nowhere")
+    with pytest.raises(BadConfig, match="no scene is all of"):
+        scene_for(never, np.random.default_rng(0))
+
+
+def test_a_reference_is_renders_a_folder_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference_sets, "MANY", 3)
+    net = Means()
+    assert reference_features("renders", net, prompts=["a red ring"]).moments.count == 3
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    folder = reference_features(str(tmp_path), net, prompts=["a fox"])
+    assert folder.moments.count == 4
+    folder.save(tmp_path / "real.safetensors")
+    again = reference_features(str(tmp_path / "real.safetensors"), net, prompts=["a fox"])
+    assert torch.equal(again.moments.mean, folder.moments.mean)
+    with pytest.raises(BadConfig, match="there is no statistics file"):
+        reference_features("nowhere", net, prompts=["a fox"])
+    with pytest.raises(BadConfig, match="there is no prompt"):
+        renders_of([])

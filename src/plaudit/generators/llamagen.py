@@ -25,6 +25,8 @@ Told = ClassLabels | MaskedStates
 class LlamaGen:
     """A LlamaGen, frozen as built; a training unfreezes `transformer`. Keeps the TokenPolicy contract."""
 
+    guidable = True
+
     def __init__(
         self,
         transformer: LlamaTransformer,

@@ -17,8 +17,8 @@ _TOKENIZER_MB, _TEXT_ENCODER_MB = 288.0, 11400.0
 """of 72 million weights, and of all of flan-t5-xl's, in float32"""
 
 
-def _by_class(size: str, pixels: int, *, millions: float, fid: float) -> Entry:
-    """`millions` of weights; `fid` as published, in guided samples at 256 pixels."""
+def _by_class(size: str, pixels: int, *, millions: float, fid: float, guidance: float) -> Entry:
+    """`millions` of weights; `fid` as published, in samples of this guidance at 256 pixels."""
     return Entry(
         name=f"llamagen-{size.lower()}-{pixels}",
         target=_TARGET,
@@ -35,6 +35,7 @@ def _by_class(size: str, pixels: int, *, millions: float, fid: float) -> Entry:
             "kind": "tokens",
             "image_size": pixels,
             "tokens": (pixels // 16) ** 2,
+            "guidance": guidance,
             "published": f"FID {fid:g} on ImageNet at 256 pixels",
         },
     )
@@ -55,18 +56,26 @@ def _by_caption(stage: int, pixels: int) -> Entry:
         # Of the text encoder: Apache-2.0, which asks for no more.
         licence="MIT",
         size_mb=4 * 775.0 + _TOKENIZER_MB + _TEXT_ENCODER_MB,
-        facts={"kind": "tokens", "image_size": pixels, "tokens": (pixels // 16) ** 2},
+        facts={
+            "kind": "tokens",
+            "image_size": pixels,
+            "tokens": (pixels // 16) ** 2,
+            "guidance": 7.5,
+            "top_k": 1000,
+        },
     )
 
 
+# Guidance and top_k are those of the sampling scripts beside the checkpoints. None is said there for 256 pixels, so
+# those of 384 are taken.
 TOKEN_MODELS = [
-    _by_class("B", 256, millions=111, fid=5.46),
-    _by_class("B", 384, millions=111, fid=6.09),
-    _by_class("L", 256, millions=343, fid=3.8),
-    _by_class("L", 384, millions=343, fid=3.07),
-    _by_class("XL", 384, millions=775, fid=2.62),
-    _by_class("XXL", 384, millions=1411, fid=2.34),
-    _by_class("3B", 384, millions=3096, fid=2.18),
+    _by_class("B", 256, millions=111, fid=5.46, guidance=2.0),
+    _by_class("B", 384, millions=111, fid=6.09, guidance=2.0),
+    _by_class("L", 256, millions=343, fid=3.8, guidance=2.0),
+    _by_class("L", 384, millions=343, fid=3.07, guidance=2.0),
+    _by_class("XL", 384, millions=775, fid=2.62, guidance=1.75),
+    _by_class("XXL", 384, millions=1411, fid=2.34, guidance=1.75),
+    _by_class("3B", 384, millions=3096, fid=2.18, guidance=1.65),
     _by_caption(1, 256),
     _by_caption(2, 512),
 ]

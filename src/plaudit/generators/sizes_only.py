@@ -13,7 +13,7 @@ from plaudit.generators.parts import LIBRARIES, WITHOUT_WEIGHTS, load_parts, pip
 from plaudit.generators.random_weights import random_generator, random_network
 from plaudit.generators.shapes.models import SHAPES
 from plaudit.generators.shapes.networks import Network, Scale
-from plaudit.generators.table import FAMILIES, GENERATORS, check_draws_from_noise
+from plaudit.generators.table import FAMILIES, GENERATORS, draws_tokens
 from plaudit.pocket.folders import POCKET_MODELS, pocket_folder
 
 META = torch.device("meta")
@@ -30,8 +30,11 @@ def generator_without_weights(
     if entry is not None and entry.name in SHAPES:
         made: Any = random_generator(entry.name, device=META, dtype=dtype, scale=scale, steps=steps)
         return _checked(made, name_or_folder)
-    if entry is not None:
-        check_draws_from_noise(entry)
+    if draws_tokens(name_or_folder):
+        raise BadConfig(
+            f"{name_or_folder!r} draws token by token, and the memory of such models is not planned yet; take fewer "
+            "images at once if it does not fit"
+        )
     told = {"steps": 1, "guidance": 1.0}
     folder = Path(name_or_folder).expanduser()
     if entry is not None or not folder.is_dir():

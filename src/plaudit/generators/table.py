@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from plaudit.generators.token_policy import TokenPolicy
 
 _POCKET = "plaudit.generators.table:_load_pocket"
+_POCKET_TOKENS = "plaudit.generators.table:_load_pocket_tokens"
 
 GENERATORS = Registry(
     "model",
@@ -48,6 +49,20 @@ GENERATORS = Registry(
             arguments={"name": "pocket-pixart", "steps": 1, "guidance": 1.0},
             summary="the pocket world's one-step transformer with a T5 text encoder, distilled from pocket-base",
             facts={"image_size": 64, "steps": 1, "guidance": 1.0, "plays": "PixArt-alpha-DMD"},
+        ),
+        Entry(
+            name="pocket-llamagen",
+            target=_POCKET_TOKENS,
+            arguments={"name": "pocket-llamagen"},
+            summary="the pocket world's autoregressive model of classes, a shape in a colour each, token by token",
+            facts={"kind": "tokens", "image_size": 64, "tokens": 64, "guidance": 2.0, "plays": "LlamaGen"},
+        ),
+        Entry(
+            name="pocket-llamagen-t2i",
+            target=_POCKET_TOKENS,
+            arguments={"name": "pocket-llamagen-t2i"},
+            summary="the pocket world's autoregressive model of prompts, with a T5 text encoder, token by token",
+            facts={"kind": "tokens", "image_size": 64, "tokens": 64, "guidance": 2.5, "plays": "LlamaGen"},
         ),
         *PUBLISHED,
         *TOKEN_MODELS,
@@ -86,13 +101,23 @@ def load_generator(
 
     A training's folder is the model that it began with, in the training's steps, with what it learned. `lora`: such a
     folder, or a LoRA's folder or file (safetensors), added to the weights `lora_scale` times. In `steps` steps; left
-    out, in the training's, the row's, or one for a folder. Float32 on the CPU unless told otherwise. Raises
-    UnknownName with the nearest name, or BadConfig.
+    out, in the training's, the row's, or one for a folder. A model that draws token by token comes as a TokenGenerator,
+    sampled as its training or its row says, or plainly. Float32 on the CPU unless told otherwise. Raises UnknownName
+    with the nearest name, or BadConfig.
     """
-    from plaudit.generators.tuned import choose, lay_over
+    from plaudit.generators.tuned import choose, lay_over, sampling_of
 
     chosen = choose(name_or_folder, lora=lora, scale=lora_scale, steps=steps)
-    generator = _load(chosen.model, steps=chosen.steps, device=device, dtype=dtype)
+    if (sampling := sampling_of(chosen)) is not None:
+        from plaudit.generators.token_generator import TokenGenerator
+
+        if steps is not None:
+            raise BadConfig(
+                f"{chosen.model!r} draws a picture token by token and takes no sampling steps; leave them out"
+            )
+        generator: NoiseGenerator = TokenGenerator(_load_tokens(chosen.model, device=device, dtype=dtype), sampling)
+    else:
+        generator = _load(chosen.model, steps=chosen.steps, device=device, dtype=dtype)
     for patch in chosen.patches:
         lay_over(generator, patch)
     if chosen.patches and (last := chosen.patches[-1]).shift is not None:
@@ -105,9 +130,8 @@ def load_generator(
 def _load(
     name_or_folder: str, *, steps: int | None, device: "torch.device | str | None", dtype: "torch.dtype | None"
 ) -> "NoiseGenerator":
-    """`load_generator`'s, with nothing laid over it."""
+    """`load_generator`'s, of a model that draws from noise, with nothing laid over it."""
     if (entry := GENERATORS.row_of(name_or_folder)) is not None:
-        check_draws_from_noise(entry)
         chosen = {} if steps is None else {"steps": steps}
         made: NoiseGenerator = entry.build(device=device, dtype=dtype, **chosen)
         return made
@@ -125,35 +149,52 @@ def _load(
 def load_token_policy(
     name_or_folder: str, *, device: "torch.device | str | None" = None, dtype: "torch.dtype | None" = None
 ) -> "TokenPolicy":
-    """The model that draws token by token, of a row's name, or of a folder that a training left.
+    """The model that draws token by token, of a row's name, its own folder, or a training's with what it learned.
 
     Float32 on the CPU unless told otherwise. Raises UnknownName with the nearest name, or BadConfig.
     """
-    folder = Path(name_or_folder).expanduser()
-    if folder.is_dir():
-        from plaudit.generators.token_files import format_of
+    from plaudit.generators.token_generator import TokenGenerator
+    from plaudit.generators.tuned import choose
 
-        if (kind := format_of(folder)) not in TOKEN_FAMILIES:
+    model = choose(name_or_folder).model
+    if not draws_tokens(model):
+        folder = Path(model).expanduser()
+        if folder.is_dir():
             raise BadConfig(
                 f"{folder} holds no model that draws token by token: those have a config.json whose format is "
                 f"{' or '.join(TOKEN_FAMILIES)}"
             )
-        module, loader = TOKEN_FAMILIES[kind].split(":")
-        return cast("TokenPolicy", getattr(import_module(module), loader)(folder, device=device, dtype=dtype))
-    entry = GENERATORS.row_of(name_or_folder) or GENERATORS.find(name_or_folder)
-    if entry.facts.get("kind") != "tokens":
         known = ", ".join(row.name for row in GENERATORS if row.facts.get("kind") == "tokens")
+        entry = GENERATORS.row_of(model) or GENERATORS.find(model)
         raise BadConfig(f"{entry.name!r} draws from noise, not token by token as {known} do")
-    return cast("TokenPolicy", entry.build(device=device, dtype=dtype))
+    generator = load_generator(name_or_folder, device=device, dtype=dtype)
+    assert isinstance(generator, TokenGenerator)
+    return generator.policy
 
 
-def check_draws_from_noise(entry: Entry) -> None:
-    """Raises BadConfig for the row of a model that draws token by token."""
-    if entry.facts.get("kind") == "tokens":
-        raise BadConfig(
-            f"{entry.name!r} draws a picture token by token and not from noise, so what is done to noise, or in "
-            "sampling steps, cannot be done with it; choose another model"
-        )
+def draws_tokens(name_or_folder: str) -> bool:
+    """Whether a row's name, or a folder other than a training's, is of a model that draws token by token."""
+    if (entry := GENERATORS.row_of(name_or_folder)) is not None:
+        return entry.facts.get("kind") == "tokens"
+    folder = Path(name_or_folder).expanduser()
+    if not folder.is_dir():
+        return False
+    from plaudit.generators.token_files import format_of
+
+    return format_of(folder) in TOKEN_FAMILIES
+
+
+def _load_tokens(
+    name_or_folder: str, *, device: "torch.device | str | None", dtype: "torch.dtype | None"
+) -> "TokenPolicy":
+    """`load_token_policy`'s, with nothing laid over it."""
+    if (entry := GENERATORS.row_of(name_or_folder)) is not None:
+        return cast("TokenPolicy", entry.build(device=device, dtype=dtype))
+    from plaudit.generators.token_files import format_of
+
+    folder = Path(name_or_folder).expanduser()
+    module, loader = TOKEN_FAMILIES[str(format_of(folder))].split(":")
+    return cast("TokenPolicy", getattr(import_module(module), loader)(folder, device=device, dtype=dtype))
 
 
 def _load_pocket(
@@ -167,6 +208,15 @@ def _load_pocket(
     from plaudit.pocket.folders import pocket_folder
 
     return _from_folder(pocket_folder(name), steps=steps, guidance=guidance, device=device, dtype=dtype)
+
+
+def _load_pocket_tokens(
+    name: str, *, device: "torch.device | str | None" = None, dtype: "torch.dtype | None" = None
+) -> "TokenPolicy":
+    from plaudit.generators.llamagen_files import load_llamagen
+    from plaudit.pocket.folders import pocket_folder
+
+    return load_llamagen(pocket_folder(name), device=device, dtype=dtype)
 
 
 def _from_folder(

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plaudit.core.errors import BrokenContract
-from plaudit.generators.check import check_condition, check_decoding
+from plaudit.core.errors import BrokenContract, UnknownName
+from plaudit.generators.check import PROMPTS, check_condition, check_decoding
 from plaudit.generators.generator import Condition
 from plaudit.generators.token_policy import Sampling, TokenPolicy
 from plaudit.generators.token_rollout import Drawn, draw_tokens, score_tokens, uniforms_for
@@ -14,24 +14,36 @@ from plaudit.generators.token_rollout import Drawn, draw_tokens, score_tokens, u
 CLOSE = 1e-4
 """nats that a token's log-probability may differ by between two ways of asking, in float32"""
 WAYS = (Sampling(), Sampling(guidance=2.0))
+FIRST_CLASSES = ("0", "1", "2")
+
+
+def prompts_for(policy: TokenPolicy) -> tuple[str, str, str]:
+    """Three different prompts that the policy understands: captions, or numbers of classes."""
+    try:
+        policy.encode(PROMPTS)
+    except UnknownName:
+        return FIRST_CLASSES
+    return PROMPTS
 
 
 def check_token_policy(policy: TokenPolicy, prompts: tuple[str, str, str]) -> None:
     """Run `policy` on three small prompts and raise BrokenContract at the first broken promise.
 
-    Gradients are asked for with the transformer's parameters trained, then frozen; afterwards they are as they were.
+    With guidance too, if the policy says that it can be guided. Gradients are asked for with the transformer's
+    parameters trained, then frozen; afterwards they are as they were.
     """
     name = type(policy).__name__
     condition = policy.encode(prompts)
     check_condition(name, condition)
-    for sampling in WAYS:
+    for sampling in WAYS if policy.guidable else WAYS[:1]:
         drawn = _drawn(policy, condition, (0, 1, 2), sampling)
         _check_tokens(name, drawn)
         _check_rows(name, policy, condition, drawn, sampling)
         _check_scores(name, policy, condition, drawn, sampling)
     with torch.no_grad():
         check_decoding(name, policy.decode(drawn.tokens))
-    _check_none(name, policy, condition)
+    if policy.guidable:
+        _check_none(name, policy, condition)
     _check_training(name, policy, condition, drawn.tokens)
 
 
@@ -87,9 +99,7 @@ def _check_training(name: str, policy: TokenPolicy, condition: Condition, tokens
             with torch.enable_grad():
                 found: Any = score_tokens(policy, tokens, condition).log_probs
             if found.requires_grad != trained:
-                raise BrokenContract(
-                    f"{name}: gradients must reach the transformer if it is trained, and only then"
-                )
+                raise BrokenContract(f"{name}: gradients must reach the transformer if it is trained, and only then")
     finally:
         for parameter, trained in zip(parameters, before, strict=True):
             parameter.requires_grad_(trained)

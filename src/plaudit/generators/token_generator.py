@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from plaudit.generators.generator import Condition
-from plaudit.generators.token_policy import Sampling, TokenPolicy
+from plaudit.generators.token_policy import Sampling, TokenPolicy, check_guidable
 from plaudit.generators.token_rollout import draw_tokens
 
 
@@ -22,7 +22,9 @@ class TokenGenerator:
     differentiable = False
 
     def __init__(self, policy: TokenPolicy, sampling: Sampling | None = None) -> None:
+        """Raises BadConfig for guidance of a policy that cannot be guided."""
         self.policy, self.sampling = policy, sampling or Sampling()
+        check_guidable(policy, self.sampling)
         self.noise_shape: tuple[int, ...] = (policy.num_tokens,)
         self.device: torch.device = policy.device
 

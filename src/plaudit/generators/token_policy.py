@@ -26,6 +26,8 @@ class TokenPolicy(Protocol):
     vocabulary: int
     """V"""
     device: torch.device
+    guidable: bool
+    """whether it can be asked for nothing, as guidance does"""
 
     @property
     def transformer(self) -> nn.Module:
@@ -37,7 +39,10 @@ class TokenPolicy(Protocol):
         ...
 
     def beside_none(self, condition: Condition) -> Condition:
-        """2 B rows: the condition's, and as many that ask for nothing; the pairs of classifier-free guidance."""
+        """2 B rows: the condition's, and as many that ask for nothing; the pairs of classifier-free guidance.
+
+        Raises BadConfig if the policy is not `guidable`.
+        """
         ...
 
     def begin(self, condition: Condition) -> "Reading":
@@ -102,6 +107,15 @@ class Sampling:
     def guided(self) -> bool:
         """Whether two predictions are needed for a token."""
         return self.guidance != 1.0
+
+
+def check_guidable(policy: TokenPolicy, sampling: Sampling) -> None:
+    """Raises BadConfig for guidance of a policy that cannot be guided."""
+    if sampling.guided and not policy.guidable:
+        raise BadConfig(
+            f"{type(policy).__name__} was taught no way to be asked for nothing, so it draws without guidance (1) "
+            f"only, got {sampling.guidance:g}"
+        )
 
 
 def token_log_probs(logits: Tensor, sampling: Sampling) -> Tensor:

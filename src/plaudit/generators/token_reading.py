@@ -15,7 +15,10 @@ class Cache:
     def __init__(self, like: Tensor, *, layers: int, heads: int, room: int) -> None:
         """`like`: rows (B, n, D), whose device and precision it has. `room`: places in all."""
         rows, _, width = like.shape
-        self._kept = like.new_zeros((2, layers, rows, heads, room, width // heads))
+        kind, lowered = like.device.type, torch.is_autocast_enabled(like.device.type)
+        # Where products are of a lower precision, keys and values come in it: kept in it, nothing is ever cast again.
+        dtype = torch.get_autocast_dtype(kind) if lowered else like.dtype
+        self._kept = like.new_zeros((2, layers, rows, heads, room, width // heads), dtype=dtype)
 
     def keep(self, layer: int, start: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Note the keys and values (B, heads, n, d) of the places from `start` on; those of all places so far."""

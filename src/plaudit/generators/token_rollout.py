@@ -4,7 +4,7 @@ A group of images of a prompt, and with guidance each image's second reading, ar
 for a whole image from the start, so that nothing is copied while tokens come, and no prefix is read twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,24 @@ def draw_tokens(policy: TokenPolicy, condition: Condition, uniforms: Tensor, sam
             if place + 1 < policy.num_tokens:
                 reading.read(tokens[-1].repeat(2) if sampling.guided else tokens[-1])
     return Drawn(tokens=torch.stack(tokens, dim=1), log_probs=torch.stack(log_probs, dim=1))
+
+
+def draw_pictures(
+    policy: TokenPolicy,
+    condition: Condition,
+    keys: Sequence[tuple[int | str, ...]],
+    sampling: Sampling,
+    *,
+    batch_size: int,
+) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1] of a condition of B rows, each from its own key's stream, so many at once."""
+    images = []
+    for start in range(0, len(keys), batch_size):
+        part = slice(start, start + batch_size)
+        uniforms = uniforms_for(list(keys[part]), policy.num_tokens)
+        with torch.no_grad():
+            images.append(policy.decode(draw_tokens(policy, condition[part], uniforms, sampling).tokens))
+    return torch.cat(images)
 
 
 def score_tokens(

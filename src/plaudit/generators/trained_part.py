@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import ModelMixin
 from safetensors import SafetensorError
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from plaudit.core.errors import BadConfig
 from plaudit.core.random_streams import stream
+from plaudit.core.whole_files import write_whole
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """the projections that RLCM's and DDPO's released code patch"""
@@ -27,6 +30,8 @@ LORA_FILE = "pytorch_lora_weights.safetensors"
 """the name under which diffusers finds a LoRA in a folder"""
 UNET_FOLDER, TRANSFORMER_FOLDER = "unet", "transformer"
 """of a pipeline, with all weights of its denoiser"""
+TOKEN_WEIGHTS = "transformer.safetensors"
+"""all weights of the transformer of a model that draws token by token"""
 SCHEDULER_FOLDER = "scheduler"
 """of a pipeline, with the settings of its sampler"""
 
@@ -127,6 +132,23 @@ def save_all(denoiser: Any, folder: Path) -> Path:
     diffusers reads it with `UNet2DConditionModel.from_pretrained(folder, subfolder="unet")`, and alike.
     """
     return _save_whole(denoiser, folder / pipeline_part(denoiser))
+
+
+def save_trained(network: Any, folder: Path) -> Path:
+    """Write what was trained into the folder, each kind as whoever loads it looks for it; its place there."""
+    if has_lora(network):
+        return save_lora(network, folder)
+    return save_all(network, folder) if isinstance(network, ModelMixin) else save_tokens(network, folder)
+
+
+def save_tokens(transformer: nn.Module, folder: Path) -> Path:
+    """Write every weight of a token model's transformer into the folder, whole or not at all; the file.
+
+    Raises OSError if the disk is full.
+    """
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in transformer.state_dict().items()}
+    write_whole(folder / TOKEN_WEIGHTS, save(weights))
+    return folder / TOKEN_WEIGHTS
 
 
 def save_sampler(generator: Any, folder: Path) -> Path:

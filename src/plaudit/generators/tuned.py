@@ -5,15 +5,22 @@ A training's folder says all three. A LoRA alone says only its weights.
 
 import json
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.decoding import LatentGenerator
 from plaudit.generators.lora import merge_lora
-from plaudit.generators.table import GENERATORS
-from plaudit.generators.trained_part import LORA_FILE, TRANSFORMER_FOLDER, UNET_FOLDER
+from plaudit.generators.table import GENERATORS, draws_tokens
+from plaudit.generators.token_generator import TokenGenerator
+from plaudit.generators.token_policy import Sampling
+from plaudit.generators.trained_part import LORA_FILE, TOKEN_WEIGHTS, TRANSFORMER_FOLDER, UNET_FOLDER
+from plaudit.rewards.checkpoint_files import fitting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +30,24 @@ class Patch:
     place: Path
     """as it was named: a training's folder, a LoRA's, or its file"""
     weights: Path
-    """a LoRA's file, or the folder of a whole denoiser"""
+    """a LoRA's file, the folder of a whole denoiser, or the file of a token model's whole transformer"""
     scale: float = 1.0
     shift: float | None = None
     """of the grid on which it draws in few steps without guidance (R0); None: it is sampled as the model below is"""
     start: float = 1.0
     """of the same grid"""
+    sampling: Sampling | None = None
+    """how a token model that was so trained is sampled; None: no such training's"""
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether it is of a model that draws token by token."""
+        return self.weights.name == TOKEN_WEIGHTS
 
     @property
     def whole(self) -> bool:
         """Whether it takes the place of all weights, and is not added to some."""
-        return self.weights.is_dir()
+        return self.of_tokens or self.weights.is_dir()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +117,7 @@ def training_in(folder: Path) -> Training | None:
     settings = content.get("settings")
     if not isinstance(settings, dict) or not isinstance(settings.get("model"), str):
         raise BadConfig(f"{str(file)!r} is damaged: it does not say which model was trained")
-    places = (file.parent / name for name in (LORA_FILE, UNET_FOLDER, TRANSFORMER_FOLDER))
+    places = (file.parent / name for name in (LORA_FILE, UNET_FOLDER, TRANSFORMER_FOLDER, TOKEN_WEIGHTS))
     weights = next((it for it in places if it.exists()), None)
     if weights is None:
         method = content.get("method", "rlcm")
@@ -113,12 +127,37 @@ def training_in(folder: Path) -> Training | None:
         )
     # Trainings of before there was R0 say no more than their settings.
     sampling = content.get("sampling") or {"steps": settings.get("steps")}
-    patch = Patch(place=folder, weights=weights, shift=sampling.get("shift"), start=sampling.get("start", 1.0))
+    patch = Patch(
+        place=folder, weights=weights, shift=sampling.get("shift"), start=sampling.get("start", 1.0),
+        sampling=sampling_from(sampling) if weights.name == TOKEN_WEIGHTS else None,
+    )  # fmt: skip
     return Training(model=settings["model"], steps=sampling.get("steps"), patch=patch)
 
 
+def sampling_of(chosen: Chosen) -> Sampling | None:
+    """How a model that draws token by token is sampled: as the last training over it, or its row, says, or plainly.
+
+    None for a model that draws from noise.
+    """
+    if not draws_tokens(chosen.model):
+        return None
+    for patch in reversed(chosen.patches):
+        if patch.sampling is not None:
+            return patch.sampling
+    row = GENERATORS.row_of(chosen.model)
+    return sampling_from(row.facts if row is not None else {})
+
+
+def sampling_from(said: Mapping[str, Any]) -> Sampling:
+    """The sampling that a row's facts, or a training's run.json, speak of; plain where they say nothing."""
+    return Sampling(**{field.name: said[field.name] for field in fields(Sampling) if field.name in said})
+
+
 def lay_over(generator: Any, patch: Patch) -> None:
-    """Change the generator's denoiser by the patch, in place. Raises BadConfig if it is not one that can be."""
+    """Change the generator's network by the patch, in place. Raises BadConfig if it is not one that can be."""
+    if patch.of_tokens or isinstance(generator, TokenGenerator):
+        _take_transformer(generator, patch)
+        return
     from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 
     denoiser = generator.denoiser if isinstance(generator, LatentGenerator) else None
@@ -131,6 +170,26 @@ def lay_over(generator: Any, patch: Patch) -> None:
         _take_whole(denoiser, patch)
     else:
         merge_lora(denoiser, patch.weights, scale=patch.scale)
+
+
+def _take_transformer(generator: Any, patch: Patch) -> None:
+    """Give a token model's transformer all weights of another of its kind."""
+    if not patch.of_tokens:
+        raise BadConfig(
+            f"{str(patch.place)!r} is of a model that draws from noise, and cannot be laid over one that draws token "
+            "by token; choose another model"
+        )
+    if not isinstance(generator, TokenGenerator):
+        raise BadConfig(
+            f"{str(patch.place)!r} is of a model that draws token by token, and cannot be laid over "
+            f"{type(generator).__name__}; choose another model"
+        )
+    transformer = generator.policy.transformer
+    try:
+        weights = load_file(patch.weights)
+    except (SafetensorError, OSError) as error:
+        raise BadConfig(f"{patch.weights} is damaged or cut short: {error}") from error
+    transformer.load_state_dict(fitting(weights, transformer.state_dict(), patch.weights, to="this model"))
 
 
 def _take_whole(denoiser: Any, patch: Patch) -> None:
@@ -156,9 +215,7 @@ def _patch_at(place: str | Path, over: Training | None, scale: float) -> Patch:
     if not math.isfinite(scale):
         raise BadConfig(f"a LoRA's scale must be a finite number, got {scale}")
     if over is not None:
-        if over.patch.whole and scale != 1:
-            raise BadConfig(f"{str(place)!r} holds all of a U-Net's weights, which take no scale; leave it out")
-        return replace(over.patch, place=path, scale=scale)
+        return _scaled(replace(over.patch, place=path), scale)
     found = path.expanduser()
     if found.is_dir():
         if not (found / LORA_FILE).is_file():
@@ -168,4 +225,10 @@ def _patch_at(place: str | Path, over: Training | None, scale: float) -> Patch:
         raise BadConfig(f"there is no LoRA at {str(place)!r}; give a training's folder, or a file such as {LORA_FILE}")
     if found.suffix != ".safetensors":
         raise BadConfig(f"{str(place)!r} is not a safetensors file, and a LoRA is read from nothing else")
-    return Patch(place=path, weights=found, scale=scale)
+    return _scaled(Patch(place=path, weights=found), scale)
+
+
+def _scaled(patch: Patch, scale: float) -> Patch:
+    if patch.whole and scale != 1:
+        raise BadConfig(f"{str(patch.place)!r} holds all of a network's weights, which take no scale; leave it out")
+    return replace(patch, scale=scale)

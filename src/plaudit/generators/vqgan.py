@@ -35,6 +35,8 @@ PUBLISHED_HEAD_WIDTH = 64
 class VQGAN:
     """A VQGAN of classes, frozen as built; a training unfreezes `transformer`. Keeps the TokenPolicy contract."""
 
+    guidable = False
+
     def __init__(
         self, transformer: MiniGPT, image_tokenizer: VQGANAutoencoder, *, class_names: Sequence[str] = ()
     ) -> None:

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field, replace
 from plaudit.methods.ar_grpo import ArGrpoConfig
 from plaudit.presets.task import Task
 from plaudit.rewards.loo_fid import LooFidSettings
-
-RENDERS = "renders"
-"""the pocket world's own pictures of the prompts, as the reference"""
+from plaudit.suites.reference_sets import RENDERS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,8 +85,7 @@ def fitting(
     for name, tensor in weights.items():
         if tensor.shape != wanted[name].shape:
             raise BadConfig(
-                f"{file} does not fit {to}: {name} is {tuple(tensor.shape)}, "
-                f"wanted {tuple(wanted[name].shape)}"
+                f"{file} does not fit {to}: {name} is {tuple(tensor.shape)}, wanted {tuple(wanted[name].shape)}"
             )
     return {name: tensor.float() for name, tensor in weights.items()}
 

@@ -19,8 +19,9 @@ from transformers import Dinov2Model
 from plaudit.core.errors import BadConfig, UnknownName
 from plaudit.pocket.folders import pocket_folder
 from plaudit.rewards.clip_towers import embed, read_preprocess
+from plaudit.rewards.image_reward import ImageRewardModel
 from plaudit.rewards.image_tower import load_image_tower
-from plaudit.rewards.preprocess import fit_square, normalise
+from plaudit.rewards.preprocess import Preprocess, fit_square, normalise
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """per-channel mean of ImageNet's training images, as DINOv2 (Oquab et al. 2023) and many others use it"""
@@ -117,6 +118,15 @@ def dinov2_class_token(model: Any, pixels: Tensor) -> Tensor:
     return seen
 
 
+def blip_class_token(model: Any, pixels: Tensor) -> Tensor:
+    """(B, D): the class token of BLIP's vision tower after its last norm, as its text encoder looks at it.
+
+    Not the library's pooled output, which that norm has gone over twice.
+    """
+    seen: Tensor = model(pixel_values=pixels).last_hidden_state[:, 0]
+    return seen
+
+
 def load_clip_features(
     folder: str | Path,
     *,
@@ -135,6 +145,20 @@ def load_clip_features(
 def load_pocket_features(name: str, *, device: torch.device | str | None = None) -> FrozenNet:
     """The image tower of a pocket model in CLIP's format."""
     return load_clip_features(pocket_folder(name), name=name, device=device)
+
+
+def load_image_reward_features(folder: str | Path, *, name: str, device: torch.device | str | None = None) -> FrozenNet:
+    """The image tower of an ImageReward folder. Raises BadConfig if the folder does not hold one."""
+    whole = ImageRewardModel.from_pretrained(folder)
+    tower = whole.visual_encoder.to(device)
+    dimensions = int(tower.config.hidden_size)
+    preprocess = Preprocess(size=whole.image_size)
+    return FrozenNet(name, tower, dimensions=dimensions, preprocess=preprocess, read=blip_class_token)
+
+
+def load_pocket_image_reward_features(name: str, *, device: torch.device | str | None = None) -> FrozenNet:
+    """The image tower of a pocket model in ImageReward's format."""
+    return load_image_reward_features(pocket_folder(name), name=name, device=device)
 
 
 def load_dinov2_features(folder: str | Path, *, name: str, device: torch.device | str | None = None) -> FrozenNet:

@@ -40,6 +40,18 @@ FEATURE_NETS = Registry(
             )
         ),
         Entry(
+            name="pocket-imagereward",
+            target="plaudit.rewards.feature_nets:load_pocket_image_reward_features",
+            arguments={"name": "pocket-imagereward"},
+            summary="pocket-imagereward's image tower; no relative of pocket-clip",
+            facts={
+                "dimensions": 128,
+                "side": 64,
+                "paper": "Xu et al. 2023, ImageReward; Li et al. 2022, BLIP",
+                "weights": "embedded",
+            },
+        ),
+        Entry(
             name="clip-vit-l14",
             target="plaudit.rewards.feature_nets:load_clip_features",
             arguments={

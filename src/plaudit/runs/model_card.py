@@ -18,8 +18,8 @@ from plaudit.core.registry import Entry
 from plaudit.core.whole_files import write_whole
 from plaudit.generators.denoising import shifted, trailing_times
 from plaudit.generators.table import GENERATORS
-from plaudit.generators.trained_part import SCHEDULER_FOLDER, TRANSFORMER_FOLDER, UNET_FOLDER
-from plaudit.generators.tuned import Chosen, Patch, choose
+from plaudit.generators.trained_part import SCHEDULER_FOLDER, TOKEN_WEIGHTS, TRANSFORMER_FOLDER, UNET_FOLDER
+from plaudit.generators.tuned import Chosen, Patch, choose, sampling_of
 from plaudit.runs.looks import SAMPLES
 from plaudit.runs.training_folder import TrainingFolder
 
@@ -64,7 +64,7 @@ def card(folder: TrainingFolder, *, prompts: Sequence[str], config: Any) -> str:
         f"## Base model\n\n{_base(chosen)}",
         f"## Rewards\n\n{_rewards(folder.manifest['sources'])}",
         f"## Prompts\n\n{_prompts(prompts)}",
-        f"## How to use it\n\n{_in_plaudit(folder.path, prompts[0])}\n\n{_in_diffusers(chosen, prompts[0])}",
+        f"## How to use it\n\n{_how_to_use_it(folder.path, chosen, prompts[0])}",
         f"## Intended use and limits\n\n{_limits(folder)}",
         f"## Settings\n\n{_settings(folder, chosen.patches[-1], asdict(config))}",
         f"## Papers\n\n{method.papers}",
@@ -76,13 +76,14 @@ def card(folder: TrainingFolder, *, prompts: Sequence[str], config: Any) -> str:
 def front_matter(folder: TrainingFolder) -> dict[str, Any]:
     """What the hub reads: base model, licence, tags."""
     chosen = choose(str(folder.path))
-    entry, whole = GENERATORS.row_of(chosen.model), chosen.patches[-1].whole
+    entry, last = GENERATORS.row_of(chosen.model), chosen.patches[-1]
+    whole, library = last.whole, "plaudit" if last.of_tokens else "diffusers"
     licence = entry.licence if entry else None
     named = HUB_LICENCES.get(licence or "", "other" if licence else "unknown")
     found: dict[str, Any] = {
         "base_model": (entry.hub_id if entry else None) or chosen.model,
         "base_model_relation": "finetune" if whole else "adapter",
-        "library_name": "diffusers",
+        "library_name": library,
         "pipeline_tag": "text-to-image",
         "license": named,
     }
@@ -90,8 +91,8 @@ def front_matter(folder: TrainingFolder) -> dict[str, Any]:
         found["license_name"] = re.sub(r"[^a-z0-9.+]+", "-", entry.licence.lower()).strip("-")
         found["license_link"] = entry.licence_page
     tags = METHODS[folder.manifest.get("method", "rlcm")].tags
-    kinds = ["text-to-image", "diffusers", *([] if whole else ["lora"]), *tags, "plaudit"]
-    return {**found, "tags": kinds}
+    kinds = ["text-to-image", library, *([] if whole else ["lora"]), *tags, "plaudit"]
+    return {**found, "tags": list(dict.fromkeys(kinds))}
 
 
 def looks(folder: TrainingFolder) -> tuple[dict[str, float], dict[str, float]]:
@@ -147,6 +148,12 @@ def _rewards(sources: Mapping[str, Any]) -> str:
     lines = [f"- {_reward(it)}, weight {it['weight']:g}" for it in sources["rewards"]]
     held_out = sources.get("held_out") or []
     lines += [f"- {_reward(it)}, held out" for it in ([held_out] if isinstance(held_out, Mapping) else held_out)]
+    if together := sources.get("distribution"):
+        lines.insert(
+            len(sources["rewards"]),
+            f"- {together['name']} on {_reward(together['net'])} against {together['reference']['count']} pictures "
+            f"({together['reference']['pictures']}), weight {together['weight']:g}",
+        )
     return "\n".join(lines)
 
 
@@ -161,9 +168,22 @@ def _prompts(prompts: Sequence[str]) -> str:
     return f"{len(prompts)}, among them:\n\n{shown}"
 
 
-def _in_plaudit(path: Path, prompt: str) -> str:
+def _how_to_use_it(path: Path, chosen: Chosen, prompt: str) -> str:
+    if not chosen.patches[-1].of_tokens:
+        return f"{_in_plaudit(path, prompt, flag='--lora')}\n\n{_in_diffusers(chosen, prompt)}"
+    sampling = sampling_of(chosen)
+    said = (
+        ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in asdict(sampling).items()) if sampling else ""
+    )
+    return (
+        f"{_in_plaudit(path, prompt, flag='--model')}\n\nIt is drawn with {said} unless told otherwise. "
+        f"`{TOKEN_WEIGHTS}` holds all weights of the transformer; what turns tokens into pictures is the base model's."
+    )
+
+
+def _in_plaudit(path: Path, prompt: str, *, flag: str) -> str:
     return f"""```sh
-plaudit generate {json.dumps(prompt, ensure_ascii=False)} --method none --lora {json.dumps(str(path))}
+plaudit generate {json.dumps(prompt, ensure_ascii=False)} --method none {flag} {json.dumps(str(path))}
 ```
 
 ```python
@@ -330,6 +350,15 @@ METHODS = {
 
 """
         + _DIFFERENCES.format("r0"),
+    ),
+    "ar-grpo": _Method(
+        words="by policy gradient on its tokens",
+        tags=("reinforcement-learning", "autoregressive", "ar-grpo"),
+        papers="""- GRPO on autoregressive image models with LOO-FID: Baran, Kandemir, Cinbis 2026, \
+[arXiv 2603.23086](https://arxiv.org/abs/2603.23086)
+
+"""
+        + _DIFFERENCES.format("ar_grpo"),
     ),
 }
 """by the name in run.json; the trainings of before it was recorded are RLCM's"""

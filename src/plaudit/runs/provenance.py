@@ -146,7 +146,7 @@ def source_of_model(table: Registry, chosen: "Chosen") -> dict[str, Any]:
 
 
 def _of_patch(patch: "Patch") -> dict[str, Any]:
-    if patch.whole:
+    if patch.weights.is_dir():
         weights = {f"{patch.weights.name}/{name}": digest for name, digest in checksums(patch.weights).items()}
     else:
         weights = {patch.weights.name: _sha256(patch.weights)}

@@ -18,7 +18,12 @@ SHOWN = {
     "look_reward": "reward, on the fixed prompts",
     "look_held_out": "held-out reward, on the fixed prompts",
     "look_diversity": "diversity: distance of a prompt's pictures",
-    "kl": "divergence from the start, nats a step",
+    "distribution_distance": "distance of all pictures from real ones, by the net that is trained on",
+    "entropy": "entropy, as a share of the most there can be",
+    "entropy_coefficient": "its coefficient; below 0 it asks for more entropy",
+    "kl": "divergence from the start, nats a step or a token",
+    "equal_groups": "share of the groups in which all pictures have the same reward",
+    "off_policy": "distance of what is learned from what was drawn, nats a token",
     "gradient_norm": "gradient norm before the clip",
 }
 """metrics with a curve of their own"""

@@ -39,9 +39,15 @@ def run(options: CheckOptions) -> int:
     else:
         from plaudit.generators.check import check_generator
         from plaudit.generators.table import GENERATORS, load_generator
+        from plaudit.generators.token_check import check_token_policy, prompts_for
+        from plaudit.generators.token_generator import TokenGenerator
 
         tell_licences(GENERATORS, [options.name])
-        check_generator(load_generator(options.name, device=device))
+        generator = load_generator(options.name, device=device)
+        if isinstance(generator, TokenGenerator):
+            check_token_policy(generator.policy, prompts_for(generator.policy))
+        else:
+            check_generator(generator)
     print(f"{options.name} keeps the contract of a {options.kind}")
     return 0
 

@@ -41,6 +41,11 @@ COMMANDS = Registry(
             summary="make a few-step generator of a many-step model by rewards' gradients",
         ),
         Entry(
+            name="train ar-grpo",
+            target="plaudit.shells.train_ar_grpo:COMMAND",
+            summary="train a model that draws token by token, on rewards and on being like real pictures",
+        ),
+        Entry(
             name="evaluate",
             target="plaudit.shells.evaluate:COMMAND",
             summary="score a model, with or without a method, on a suite of prompts",

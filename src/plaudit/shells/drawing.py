@@ -1,21 +1,26 @@
 """From options to a running method: loads what they name, builds the method's config, starts it."""
 
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from plaudit.core.errors import BadConfig
-from plaudit.shells.options import DEFAULT_MODEL, DrawingOptions
+from plaudit.shells.options import DEFAULT_MODEL, TOKEN_FLAGS, DrawingOptions, Method
 
 if TYPE_CHECKING:
     import torch
 
     from plaudit.generators.generator import NoiseGenerator
+    from plaudit.generators.token_policy import Sampling
     from plaudit.generators.tuned import Chosen
     from plaudit.methods.reno import BestSoFar, Step
     from plaudit.rewards.mix import WeightedSum
     from plaudit.rewards.reward import Reward
     from plaudit.shells.fitting import Fit
+
+
+Options = TypeVar("Options", bound=DrawingOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +97,33 @@ def check_model(options: DrawingOptions) -> None:
     from plaudit.runs.provenance import check_known
     from plaudit.shells.licences import tell_licences
 
-    model = chosen_model(options).model
-    check_known(GENERATORS, model)
-    tell_licences(GENERATORS, [model])
+    chosen = chosen_model(options)
+    check_known(GENERATORS, chosen.model)
+    if sampling_for(options, chosen) is not None and options.method == "reno" and options.steps > 1:
+        raise BadConfig(
+            f"--method reno follows gradients, and none reaches the noise of {chosen.model!r}, which draws token by "
+            "token; take --method best-of-n or evolve"
+        )
+    tell_licences(GENERATORS, [chosen.model])
+
+
+def sampling_for(options: DrawingOptions, chosen: "Chosen") -> "Sampling | None":
+    """How tokens are drawn: as the model's row or its training says, but for what was said; None without tokens.
+
+    Raises BadConfig for what cannot be, and for saying it of a model that draws no tokens.
+    """
+    from plaudit.generators.tuned import sampling_of
+
+    said = {name: getattr(options, name) for name in TOKEN_FLAGS if getattr(options, name) is not None}
+    usual = sampling_of(chosen)
+    if usual is not None:
+        return replace(usual, **said)
+    if said:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in said)
+        raise BadConfig(
+            f"{flags} is for models that draw token by token, and {chosen.model!r} draws from noise; leave it out"
+        )
+    return None
 
 
 def load_model(
@@ -110,16 +139,44 @@ def load_model(
         options.model or chosen.model, device=home, dtype=dtype, steps=options.sampling_steps, lora=options.lora,
         lora_scale=options.lora_scale,
     )  # fmt: skip
+    if (sampling := sampling_for(options, chosen)) is not None:
+        generator = _sampled(generator, sampling)
     if fit is not None:
         fit.put_to_work(generator)
     # Only now is it known which commit of the hub it is.
     return generator, source_of_model(GENERATORS, chosen)
 
 
-def spell_out(options: DrawingOptions) -> DrawingOptions:
-    """The options with default rewards and model named: a later change of defaults changes no recorded run."""
-    model = options.model or chosen_model(options).model
-    return replace(options, model=model, reward=options.reward or default_reward_specs())
+def _sampled(generator: "NoiseGenerator", sampling: "Sampling") -> "NoiseGenerator":
+    from plaudit.generators.token_generator import TokenGenerator
+
+    assert isinstance(generator, TokenGenerator)
+    return TokenGenerator(generator.policy, sampling)
+
+
+def spell_out(options: Options) -> Options:
+    """The options with all defaults named: a later change of defaults changes no recorded run.
+
+    Tells on stderr which method is taken where none was said, and it is not the usual one.
+    """
+    chosen = chosen_model(options)
+    sampling = sampling_for(options, chosen)
+    return replace(
+        options, model=options.model or chosen.model, reward=options.reward or default_reward_specs(),
+        method=options.method or _usual_method(chosen.model, tokens=sampling is not None),
+        **({} if sampling is None else asdict(sampling)),
+    )  # fmt: skip
+
+
+def _usual_method(model: str, *, tokens: bool) -> Method:
+    if not tokens:
+        return "reno"
+    print(
+        f"plaudit: {model} draws token by token, where there is no gradient to follow: the best of --steps pictures is "
+        "taken (--method best-of-n)",
+        file=sys.stderr,
+    )
+    return "best-of-n"
 
 
 def default_reward_specs() -> tuple[str, ...]:

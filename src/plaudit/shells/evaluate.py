@@ -25,7 +25,7 @@ class EvaluateOptions(DrawingOptions):
 
     suite: str = field(metadata={"positional": 1, "placeholder": "SUITE"})
     """pocket: 553 prompts in GenEval's proportions, judged exactly"""
-    method: Method = field(default="none", metadata={"placeholder": "reno|best-of-n|evolve|none"})
+    method: Method | None = field(default="none", metadata={"placeholder": "reno|best-of-n|evolve|none"})
     """how each picture is drawn; none: as it comes from the model"""
     images_per_prompt: int = 4
     """images per prompt"""

@@ -67,8 +67,21 @@ def fit_memory(
     if options.memory is not None and not 0 < options.memory < math.inf:
         raise BadConfig(f"--memory is a number of gigabytes, more than 0, got {options.memory:g}")
     from plaudit.core.devices import free_memory
+    from plaudit.generators.table import draws_tokens
 
+    if options.memory is not None and draws_tokens(chosen.model):
+        raise BadConfig(
+            f"--memory cannot be kept to: {chosen.model!r} draws token by token, and the memory of such models is not "
+            "planned yet; leave it out, and take fewer images at once with --batch-size"
+        )
     if options.memory is None and (device.type == "cpu" or _is_embedded(chosen.model)):
+        return None
+    if draws_tokens(chosen.model):
+        print(
+            f"plaudit: {chosen.model} draws token by token, and the memory of such models is not planned yet; take "
+            "fewer images at once with --batch-size if it does not fit",
+            file=sys.stderr,
+        )
         return None
     free = free_memory(device)
     limits = [limit for limit in (options.memory, None if free is None else free / GB) if limit is not None]
@@ -126,7 +139,7 @@ def _chosen(
 
 def follows_gradient(options: DrawingOptions) -> bool:
     """Whether pictures are optimised by their gradient, and not only drawn."""
-    return options.method == "reno" and options.steps > 1
+    return options.method in (None, "reno") and options.steps > 1
 
 
 def _line(model: str, simulation: "Simulation", card: "CardPlan", options: DrawingOptions) -> str:

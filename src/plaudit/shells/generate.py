@@ -66,15 +66,15 @@ def run(options: GenerateOptions) -> int:
     job = job_of(options)
     from plaudit.runs.folder import RunFolder
     from plaudit.runs.report import write_report
-    from plaudit.shells.drawing import config_of, set_up
+    from plaudit.shells.drawing import config_of, set_up, spell_out
 
+    options = spell_out(options)
     config_of(options, images_per_prompt=job.images_per_prompt)  # its mistakes show before models are loaded
     folder = RunFolder.open(options.resume) if options.resume else None
     shop = set_up(options, images=len(job.rows))
     if folder is None:
         typed = shlex.join(["plaudit", *sys.argv[1:]])
-        settings = decisive(replace(options, model=shop.options.model, reward=shop.options.reward))
-        folder = RunFolder.create(options.out, command=typed, settings=settings, sources=shop.sources)
+        folder = RunFolder.create(options.out, command=typed, settings=decisive(options), sources=shop.sources)
     elif folder.manifest["sources"] != json.loads(json.dumps(shop.sources)):
         raise BadConfig(
             f"the model or a reward is not the one that {str(folder.path)!r} was begun with; start a new run"

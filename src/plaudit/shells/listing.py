@@ -4,10 +4,13 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plaudit.core.registry import Registry
 from plaudit.shells.flags import Command, WrongUsage, nearest
+
+if TYPE_CHECKING:
+    from plaudit.presets.ar_grpo import ArTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +89,11 @@ def _reno_presets() -> list[dict[str, Any]]:
 
 
 def _training_presets() -> list[dict[str, Any]]:
-    from plaudit.presets import r0, rlcm
+    from plaudit.presets import ar_grpo, r0, rlcm
 
     made = [
         (method, name, make, make())
-        for method, tasks in (("rlcm", rlcm.TASKS), ("r0", r0.TASKS))
+        for method, tasks in (("rlcm", rlcm.TASKS), ("r0", r0.TASKS), ("ar-grpo", ar_grpo.TASKS))
         for name, make in tasks.items()
     ]
     return [
@@ -104,10 +107,15 @@ def _training_presets() -> list[dict[str, Any]]:
             "updates": task.config.updates,
             "images_per_update": task.config.images_drawn_per_update,
             "rank": task.rank,
+            **(_of_tokens(task) if isinstance(task, ar_grpo.ArTask) else {}),
             "origin": task.origin,
         }
         for method, name, make, task in made
     ]
+
+
+def _of_tokens(task: "ArTask") -> dict[str, Any]:
+    return {"model": task.model, "net": task.net, "reference": task.reference, "start_images": task.start_images}
 
 
 def _summary(function: Callable[..., Any]) -> str:

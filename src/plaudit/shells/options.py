@@ -12,8 +12,10 @@ Method = Literal["reno", "best-of-n", "evolve", "none"]
 
 UNDECISIVE = ("out", "json", "resume", "from_image", "device", "memory", "prompts_file")
 """options that are not recorded: no picture depends on them, or their content is under another name"""
-LATER = ("lora", "lora_scale", "sampling_steps")
+LATER = ("lora", "lora_scale", "sampling_steps", "guidance", "temperature", "top_k", "top_p")
 """options that older runs do not know: recorded where they are not at their default"""
+TOKEN_FLAGS = ("guidance", "temperature", "top_k", "top_p")
+"""options that only a model has which draws token by token"""
 DEFAULT_MODEL = "pocket-turbo"
 
 
@@ -30,9 +32,18 @@ class DrawingOptions:
     """how much of it: 0 is the model as it was"""
     sampling_steps: int | None = None
     """steps in which the model draws a picture; left out: the training's, or the model's own"""
-    method: Method = field(default="reno", metadata={"placeholder": "reno|best-of-n|evolve|none"})
+    guidance: float | None = None
+    """models that draw token by token: scale of classifier-free guidance, 1 is none; left out, as what follows: as the
+    model's row or its training says"""
+    temperature: float | None = None
+    """such models: below 1 likelier tokens, above 1 less likely ones"""
+    top_k: int | None = None
+    """such models: only so many of the likeliest tokens; 0: all"""
+    top_p: float | None = None
+    """such models: only the likeliest tokens that hold this much probability together; 1: all"""
+    method: Method | None = field(default=None, metadata={"placeholder": "reno|best-of-n|evolve|none"})
     """reno: follow the rewards' gradient; best-of-n: try many; evolve: CMA-ES, needs no gradient; none: one
-    picture as it comes"""
+    picture as it comes. Left out: reno, or best-of-n for a model that draws token by token, which has no gradient"""
     reward: tuple[str, ...] = field(default=(), metadata={"placeholder": "NAME:WEIGHT"})
     """rewards and weights, as in: hps:5 imagereward:1; without a weight the reward's usual one. A reward of your own is
     my_module:MyReward or ./file.py:MyReward. Options follow: smooth=4 (looks), cache, max=0.3, normalise. Left out:

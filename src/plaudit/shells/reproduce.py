@@ -16,6 +16,7 @@ SYSTEMS = {
     "reno": "plaudit.shells.reproducing_reno",
     "r0": "plaudit.shells.reproducing_r0",
     "rlcm": "plaudit.shells.reproducing_rlcm",
+    "ar-grpo": "plaudit.shells.reproducing_ar_grpo",
 }
 """each system's module: its `run(ReproduceOptions)` measures, writes, and returns (claims, paths written)"""
 
@@ -26,7 +27,7 @@ class ReproduceOptions:
 
     system: str = field(metadata={"positional": 1, "placeholder": "SYSTEM"})
     """reno: reward-based noise optimisation; r0: a few-step generator from rewards alone; rlcm: policy gradient on
-    consistency models, against DDPO"""
+    consistency models, against DDPO; ar-grpo: the same on a token model, with LOO-FID"""
     quick: bool = False
     """a small version in three or four minutes; its intervals are too wide to decide a claim"""
     model: str | None = None
@@ -141,6 +142,7 @@ plaudit reproduce reno --quick                          a look, in three minutes
 plaudit reproduce reno --json results/reno.json         the full measurement, under two hours on two cores
 plaudit reproduce r0 --json results/r0.json             trains: some hours on two cores
 plaudit reproduce rlcm --json results/rlcm.json         trains: some hours on two cores
+plaudit reproduce ar-grpo --json ar-grpo.json           trains: some hours on two cores
 plaudit reproduce reno --page-only                      the page again, from what was measured
 """,
     options=ReproduceOptions,

@@ -74,7 +74,8 @@ class Method:
     name: str
     """as typed after `plaudit train`"""
     task_of: "Callable[[Any], Task]"
-    set_up: "Callable[[Any, Task, Team], Workplace]"
+    set_up: "Callable[[Any, Any, Team], Workplace]"
+    """of the options and the task that `task_of` made of them"""
 
 
 def run(options: TrainingOptions, method: Method) -> int:
@@ -224,7 +225,7 @@ def look_at(folder: Path, place: Workplace) -> "FixedLook":
 
 def _finish(folder: "TrainingFolder", place: Workplace, keeping: "Keeping") -> None:
     """Leave the weights where diffusers and `generate --lora` find them, and the report."""
-    from plaudit.generators.trained_part import has_lora, save_all, save_lora, save_sampler
+    from plaudit.generators.trained_part import save_sampler, save_trained
     from plaudit.runs.model_card import write_model_card
     from plaudit.runs.training_report import write_training_report
 
@@ -240,8 +241,7 @@ def _finish(folder: "TrainingFolder", place: Workplace, keeping: "Keeping") -> N
             folder.manifest["weights_of"] = trainer.done
             folder.manifest["ended_early"] += f"; the weights left are those after {trainer.done} updates"
     with trainer.learner.averaged():
-        save = save_lora if has_lora(place.network) else save_all
-        save(place.network, folder.path)
+        save_trained(place.network, folder.path)
     if "shift" in place.sampling:
         save_sampler(place.generator, folder.path)
     folder.set_status("finished")

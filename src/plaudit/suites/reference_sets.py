@@ -1,6 +1,7 @@
-"""Sets of pictures to compare with: renders of PocketEval's prompts, fresh for every seed, or a folder of one's own."""
+"""Sets of pictures to compare with: renders of PocketEval's prompts or of others, or a folder of one's own."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,19 +11,28 @@ import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
-from plaudit.pocket.prompts import Request
+from plaudit.pocket.prompts import Request, parse
 from plaudit.pocket.render import render
-from plaudit.pocket.scenes import Scene, Thing, draw_scene
+from plaudit.pocket.scenes import MAX_OBJECTS, Scene, Thing, draw_scene
 from plaudit.pocket.truth import failures
 from plaudit.rewards.feature_nets import FeatureNet
-from plaudit.rewards.feature_statistics import SAMPLE, FeatureSet, features_of
+from plaudit.rewards.feature_statistics import SAMPLE, FeatureSet, features_of, read_features
 from plaudit.suites.pocket_eval import pocket_eval_prompts, spread_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 BATCH_SIZE = 64
 
+RENDERS = "renders"
+"""stands for pictures of the prompts themselves"""
+MANY = 2048
+"""renders, where nobody says how many"""
+
 _STREAM = 553_002
 """keeps these scenes apart from those of other uses of the same seed"""
+_STREAM_OF_PROMPTS = 553_003
+"""keeps scenes that a training is led by apart from those that it is measured with, of whatever seed"""
+_TRIES = 20_000
+"""scenes drawn for a request; the rarest that can be met takes some hundreds"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +78,71 @@ def pocket_renders(
     )
 
 
+def renders_of(
+    prompts: Sequence[str], *, images: int | None = None, seed: int = 0, batch_size: int = BATCH_SIZE
+) -> ImageSet:
+    """Rendered scenes, 64 x 64, each all that one of the prompts asks for; none that `pocket_renders` draws.
+
+    At least `images`, equally many of every prompt; a group is a prompt. Raises BadConfig for a prompt that is not
+    about the pocket world, or asks for more than its scenes hold.
+    """
+    if not prompts:
+        raise BadConfig("there is no prompt to draw a reference of")
+    requests = [_request_of(prompt) for prompt in prompts]
+    each = math.ceil((MANY if images is None else images) / len(prompts))
+    if each < 1 or batch_size < 1:
+        raise BadConfig(f"images and batch size must be at least 1, got {images} and {batch_size}")
+    rows = [(prompt, image) for prompt in range(len(prompts)) for image in range(each)]
+
+    def batches() -> Iterator[Tensor]:
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
+            yield render(
+                [scene_for(requests[p], np.random.default_rng((_STREAM_OF_PROMPTS, seed, p, i))) for p, i in part]
+            )
+
+    return ImageSet(
+        description=f"{len(rows)} renders of {len(prompts)} prompts, seed {seed}",
+        batches=batches,
+        groups=tuple(prompt for prompt, _ in rows),
+    )
+
+
+def reference_features(named: str, net: FeatureNet, *, prompts: Sequence[str]) -> FeatureSet:
+    """What the net sees in the pictures of that name: "renders" of the prompts, a folder's, or a statistics file's.
+
+    Raises BadConfig if they cannot be had, and for a file that another net made.
+    """
+    if named == RENDERS:
+        return renders_of(prompts).features(net)
+    if Path(named).expanduser().is_dir():
+        return picture_folder(named).features(net)
+    return read_features(Path(named).expanduser(), net)
+
+
+def _request_of(prompt: str) -> Request:
+    request = parse(prompt)
+    if request is None:
+        raise BadConfig(
+            f"{prompt!r} is not about the pocket world's shapes and colours, so there are no renders of it; give real "
+            "pictures in a folder, or a file of their statistics"
+        )
+    things = sum(wanted.count for wanted in request.wanted)
+    if things > MAX_OBJECTS or (len(request.wanted) > 1 and things > len(request.wanted)):
+        raise BadConfig(
+            f"{prompt!r} asks for {things} things; scenes hold up to {MAX_OBJECTS} equal ones, or one each of two"
+        )
+    return request
+
+
 def scene_for(request: Request, rng: np.random.Generator) -> Scene:
-    """A scene that is all the request asks for; what it leaves open is drawn as in training scenes."""
+    """A scene that is all the request asks for; what it leaves open is drawn as in training scenes.
+
+    Raises BadConfig if none is found.
+    """
     things = sum(wanted.count for wanted in request.wanted)
     kind = "one" if things == 1 else "count" if len(request.wanted) == 1 else "pair"
-    while True:
+    for _ in range(_TRIES):
         drawn = draw_scene(rng, kind=kind)
         if len(drawn.things) != things:
             continue
@@ -82,6 +152,7 @@ def scene_for(request: Request, rng: np.random.Generator) -> Scene:
         )
         if not failures(scene, request):
             return scene
+    raise BadConfig(f"no scene is all of {request}")
 
 
 def picture_folder(folder: str | Path, *, batch_size: int = BATCH_SIZE) -> ImageSet:
