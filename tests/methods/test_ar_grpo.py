@@ -57,15 +57,44 @@ def test_one_step_is_reinforce(ratio):
 
 
 def test_the_ratio_is_one_before_anything_is_learned():
-    one = trainer(replace(SMALL, passes=2))
+    one = trainer(replace(SMALL, steps_per_pass=2))
     batch = one.act(0)
     moved = one._score(one.policy, batch, torch.arange(8)).log_probs - one._old_log_probs(batch)
     assert moved.exp().sub(1).abs().max() < 1e-6
 
 
+def test_a_first_pass_of_one_step_tells_what_the_second_compares_with():
+    one = trainer(replace(SMALL, passes=2, grad_clip=1e9))
+    batch, advantages = one.act(0), torch.linspace(-1, 2, 8)
+    with torch.no_grad():
+        before = one._score(one.policy, batch, torch.arange(8)).log_probs
+    seen = []
+    step = one.learner.step
+    one.learner.step = lambda: (seen.append(weights(one)), step())[1]
+    one.learn(batch, advantages, 0.0, 0)
+    assert len(seen) == 2
+    second = torch.cat([p.grad.flatten() for p in one.policy.transformer.values()])
+    for parameter, values in zip(one.policy.transformer.values(), _split(one, seen[1]), strict=True):
+        parameter.data.copy_(values)
+    expected = by_hand(
+        one, batch,
+        lambda it: torch.maximum(
+            -advantages[:, None] * (it.log_probs - before).exp(),
+            -advantages[:, None] * (it.log_probs - before).exp().clamp(0.8, 1.2),
+        ).mean(dim=1),
+    )  # fmt: skip
+    torch.testing.assert_close(second, expected, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(seen[0], seen[1])
+
+
+def _split(one, flat):
+    parts = flat.split([p.numel() for p in one.policy.transformer.values()])
+    return [part.view_as(p) for part, p in zip(parts, one.policy.transformer.values(), strict=True)]
+
+
 def test_the_clip_takes_the_pessimistic_side():
     """A rewarded token that became likelier beyond the clip is no longer followed; a punished one still is."""
-    one = trainer(replace(SMALL, passes=2, clip=0.001, batch_size=100))
+    one = trainer(replace(SMALL, steps_per_pass=2, clip=0.001, batch_size=100))
     batch = one.act(0)
     old = one._old_log_probs(batch)
     with torch.no_grad():

@@ -35,7 +35,7 @@ import json, sys
 sys.path.insert(0, {tests!r})
 from safetensors.torch import save_file
 from methods.test_ar_grpo_processes import CONFIGS, trained
-from plaudit.core.team import join_team
+from plaudit.core.team import join_team, leave_team
 team = join_team()
 assert team.size == 2
 for name, config in CONFIGS.items():
@@ -43,6 +43,7 @@ for name, config in CONFIGS.items():
     state = one.state()
     save_file(state, sys.argv[1] + "/" + name + str(team.rank))
 team.wait()
+leave_team()
 """
 
 

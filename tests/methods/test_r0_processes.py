@@ -38,7 +38,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from safetensors.torch import save_file
 from methods.test_r0_processes import CONFIGS, trained
-from plaudit.core.team import join_team
+from plaudit.core.team import join_team, leave_team
 team = join_team(on_cpu=True)
 assert team.size == 2
 for name, config in CONFIGS.items():
@@ -49,6 +49,7 @@ for name, config in CONFIGS.items():
         with open(sys.argv[1] + "/" + name + ".json", "w") as file:
             json.dump(metrics, file)
 team.wait()
+leave_team()
 """
 
 

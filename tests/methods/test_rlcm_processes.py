@@ -35,7 +35,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from safetensors.torch import save_file
 from methods.test_rlcm_processes import CONFIGS, trained
-from plaudit.core.team import join_team
+from plaudit.core.team import join_team, leave_team
 team = join_team()
 assert team.size == 2
 for name, config in CONFIGS.items():
@@ -44,6 +44,7 @@ for name, config in CONFIGS.items():
     if team.leads:
         save_file(state, sys.argv[1] + "/" + name)
 team.wait()
+leave_team()
 """
 
 

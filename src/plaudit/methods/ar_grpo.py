@@ -322,10 +322,10 @@ class ArGrpo:
         self.controller.see(told["entropy"])
         return {**told, "entropy": told["entropy"] / self.most, "gradient_norm": seen.norm}
 
-    def _old_log_probs(self, batch: _Batch) -> Tensor | None:
-        """The tokens' (B, T) before the first step; None if there is no second, and they are its own."""
-        if self.config.passes * self.config.steps_per_pass == 1:
-            return None
+    def _old_log_probs(self, batch: _Batch) -> Tensor:
+        """The tokens' (B, T) before the first step; not a number where the first pass will tell, before that step."""
+        if self.config.steps_per_pass == 1:
+            return torch.full_like(batch.drawn.log_probs, torch.nan)
         with torch.no_grad():
             at = torch.arange(len(batch.rows)).split(self.config.batch_size)
             return torch.cat([self._score(self.policy, batch, rows).log_probs for rows in at])
@@ -338,13 +338,14 @@ class ArGrpo:
         )  # fmt: skip
 
     def _loss(
-        self, batch: _Batch, rows: Tensor, advantages: Tensor, old: Tensor | None, coefficient: float, seen: TokenSums
+        self, batch: _Batch, rows: Tensor, advantages: Tensor, old: Tensor, coefficient: float, seen: TokenSums
     ) -> Tensor:
-        """The sum over some of the images (b,) of their losses."""
+        """The sum over some of the images (b,) of their losses; tells `old` (B, T) what it does not know yet."""
         config, device = self.config, self.policy.device
         found = self._score(self.policy, batch, rows)
         rows = rows.to(device)
-        before = found.log_probs.detach() if old is None else old[rows]
+        before = torch.where(old[rows].isnan(), found.log_probs.detach(), old[rows])
+        old[rows] = before
         apart = before - batch.drawn.log_probs[rows]
         moved = found.log_probs - before
         weight = torch.ones_like(moved)
