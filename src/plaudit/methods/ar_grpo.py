@@ -27,9 +27,10 @@ from plaudit.generators.token_policy import Sampling, TokenPolicy
 from plaudit.generators.token_rollout import Drawn, Scored, draw_tokens, score_tokens, uniforms_for
 from plaudit.methods.advantages import GroupScale, group_advantages
 from plaudit.methods.entropy import EntropyController
-from plaudit.methods.judging import Jury, Piece, check_finite
+from plaudit.methods.judging import Jury, Piece
 from plaudit.methods.learner import Decay, Learner, Learning
 from plaudit.methods.losses import clipped_policy_loss, k3
+from plaudit.methods.prompt_rounds import in_rounds, rows_of
 from plaudit.methods.token_updates import TokenSums, Update
 from plaudit.rewards.mix import WeightedSum, as_sum
 from plaudit.rewards.reward import DistributionReward, Reward
@@ -237,13 +238,9 @@ class ArGrpo:
 
     def chosen(self, update: int) -> Tensor:
         """The prompts' places in the list (P,) of an update: rounds of all prompts, each in an order of its own."""
-        size, count = self.config.prompts_per_update, len(self.prompts)
+        size = self.config.prompts_per_update
         places = torch.arange(update * size, (update + 1) * size)
-        orders = {
-            lap: torch.randperm(count, generator=stream(self.config.seed, "prompts", lap))
-            for lap in (places // count).unique().tolist()
-        }
-        return torch.stack([orders[place // count][place % count] for place in places.tolist()])
+        return in_rounds(places, len(self.prompts), seed=self.config.seed)
 
     def act(self, update: int) -> _Batch:
         """Draw the update's images, without a gradient."""
@@ -266,9 +263,7 @@ class ArGrpo:
         return _Batch(numbers=numbers, rows=rows, drawn=drawn, images=torch.cat(images), prompts=prompts)
 
     def _rows_of(self, groups: Tensor) -> Tensor:
-        """The images of groups, each of one prompt."""
-        size = self.config.images_per_prompt
-        return (groups[:, None] * size + torch.arange(size)).flatten()
+        return rows_of(groups, self.config.images_per_prompt)
 
     def judge(self, batch: _Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Totals (N,) and raw scores of all processes' images. Raises BadConfig for one that is not finite."""
@@ -276,12 +271,7 @@ class ArGrpo:
             Piece(images=batch.images[at], prompts=tuple(batch.prompts[i] for i in at.tolist()))
             for at in torch.arange(len(batch.rows)).split(self.config.batch_size)
         )
-        with self.team.together():
-            own = self.jury.scores(pieces)
-        parts = {name: self.team.collect(values, batch.rows, len(batch.numbers)) for name, values in own.items()}
-        check_finite(parts, lambda row: self.prompts[int(batch.numbers[row])])
-        self.rewards.see(parts)
-        return self.rewards.total(parts, batch.numbers), parts
+        return self.jury.judge(pieces, batch.rows, batch.numbers, prompts=self.prompts, team=self.team)
 
     def judge_together(self, batch: _Batch) -> tuple[Tensor, dict[str, float]]:
         """What each of all processes' images (N,) does for their distribution, and what is told of that."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.team import Team
 from plaudit.rewards.mix import WeightedSum
 from plaudit.rewards.reward import Reward
 
@@ -60,6 +61,21 @@ class Jury:
             for piece in pieces
         ]
         return {name: torch.cat([one[name] for one in found]) for name in self.rewards.parts}
+
+    def judge(
+        self, pieces: Sequence[Piece], rows: Tensor, numbers: Tensor, *, prompts: Sequence[str], team: Team
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Totals (N,) and raw scores of all processes' images, of which the pieces are this one's.
+
+        `rows` (B,): which of the N they are; `numbers` (N,): every image's prompt among the prompts. Raises BadConfig
+        for a score that is not finite.
+        """
+        with team.together():
+            own = self.scores(pieces)
+        parts = {name: team.collect(values, rows, len(numbers)) for name, values in own.items()}
+        check_finite(parts, lambda row: prompts[int(numbers[row])])
+        self.rewards.see(parts)
+        return self.rewards.total(parts, numbers), parts
 
     def dismiss(self) -> None:
         """Ask nothing more; what is already being answered is not waited for."""

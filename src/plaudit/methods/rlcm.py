@@ -29,9 +29,10 @@ from plaudit.generators.generator import Condition, StepPolicy
 from plaudit.generators.step_policy import kl, log_prob, own_draws
 from plaudit.generators.walk import Walk
 from plaudit.methods.advantages import RunningAdvantages, batch_advantages, group_advantages
-from plaudit.methods.judging import Jury, Piece, check_finite
+from plaudit.methods.judging import Jury, Piece
 from plaudit.methods.learner import Decay, Learner, Learning
 from plaudit.methods.losses import clipped_policy_loss, rebel_residual
+from plaudit.methods.prompt_rounds import rows_of
 from plaudit.methods.ratios import RatioSums
 from plaudit.rewards.mix import WeightedSum, as_sum
 from plaudit.rewards.reward import Reward
@@ -254,9 +255,7 @@ class Rlcm:
         )  # fmt: skip
 
     def _rows_of(self, groups: Tensor) -> Tensor:
-        """The images of groups, each of one prompt."""
-        size = self.config.images_per_prompt
-        return (groups[:, None] * size + torch.arange(size)).flatten()
+        return rows_of(groups, self.config.images_per_prompt)
 
     def _roll(self, update: int, chosen: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         policy = self.policy
@@ -273,12 +272,7 @@ class Rlcm:
             Piece(images=batch.images[at], prompts=tuple(batch.prompts[i] for i in at.tolist()))
             for at in torch.arange(len(batch.rows)).split(self.config.batch_size)
         )
-        with self.team.together():
-            own = self.jury.scores(pieces)
-        parts = {name: self.team.collect(values, batch.rows, len(batch.numbers)) for name, values in own.items()}
-        check_finite(parts, lambda row: self.prompts[int(batch.numbers[row])])
-        self.rewards.see(parts)
-        return self.rewards.total(parts, batch.numbers), parts
+        return self.jury.judge(pieces, batch.rows, batch.numbers, prompts=self.prompts, team=self.team)
 
     def compare(self, scores: Tensor, numbers: Tensor) -> Tensor:
         """Advantages (N,), clipped."""
