@@ -16,17 +16,15 @@ judges: `--prompts` classes times `--images` pictures are drawn, then learned fr
 """
 
 import argparse
-import json
 import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from ar_published import calls, grown_rollout, released_rollout, released_update
+from shown_reports import add_flags, between_marks, show
+from timing import in_turns
 from torch import Tensor
 
 from plaudit.core.random_streams import stream
@@ -55,19 +53,7 @@ WAYS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = read_options(arguments)
-    report = json.loads(Path(options.read).read_text()) if options.read else compare(options)
-    if options.page:
-        page = Path(options.page)
-        page.write_text(with_table(page.read_text(), report))
-    text = json.dumps(report, indent=2)
-    if options.json == "-":
-        print(text)
-        return 0
-    if options.json:
-        Path(options.json).write_text(text + "\n")
-    print(as_table(report))
-    return 0
+    return show(read_options(arguments), compare, table=as_table, with_table=with_table)
 
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -79,9 +65,7 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--passes", type=int, default=1, help="over the pictures of an update; released: 2")
     parser.add_argument("--timed", type=int, default=2, help="pictures drawn one by one")
     parser.add_argument("--repeats", type=int, default=2, help="of each way in turns; the median counts")
-    parser.add_argument("--json", metavar="FILE", help="write the report there; - prints it")
-    parser.add_argument("--read", metavar="FILE", help="a report to show, in place of measuring")
-    parser.add_argument("--page", metavar="FILE", help="put the table into this page, between its marks")
+    add_flags(parser)
     options = parser.parse_args(arguments)
     least = min(options.prompts, options.passes, options.timed, options.repeats)
     if least < 1 or options.images < 2 or options.timed > options.prompts * options.images:
@@ -211,17 +195,6 @@ def measured(name: str, bench: Bench, options: argparse.Namespace) -> dict[str, 
     }
 
 
-def in_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Each way's median of seconds of the CPU, which others on the machine do not lengthen; they take turns."""
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(repeats):
-        for way, run in ways.items():
-            begun = time.process_time()
-            run()
-            times[way].append(time.process_time() - begun)
-    return {way: statistics.median(it) for way, it in times.items()}
-
-
 def as_table(report: dict[str, Any]) -> str:
     """For a page: what was measured, a row per model and way, and the bar."""
     threads = f"{report['threads']} thread{'s' * (report['threads'] > 1)}"
@@ -257,10 +230,7 @@ def as_table(report: dict[str, Any]) -> str:
 
 def with_table(page: str, report: dict[str, Any]) -> str:
     """The page with the report's table between its marks."""
-    if BEGIN not in page or END not in page:
-        raise SystemExit(f"the page has no marks {BEGIN} and {END} to put the table between")
-    before, after = page[: page.index(BEGIN)], page[page.index(END) :]
-    return f"{before}{BEGIN}\n{as_table(report)}\n{after}"
+    return between_marks(page, (BEGIN, END), as_table(report))
 
 
 if __name__ == "__main__":

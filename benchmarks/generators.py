@@ -18,7 +18,6 @@ import contextlib
 import gc
 import json
 import platform
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from shown_reports import between_marks
 from torch import Tensor
 
 from plaudit.core.devices import best_device, has_fast_bfloat16
@@ -247,10 +247,7 @@ def table(report: dict[str, Any]) -> str:
 
 def with_table(page: str, report: dict[str, Any]) -> str:
     """The page with the report's table between its marks."""
-    found = re.subn(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{table(report)}\n{END}", page, count=1, flags=re.DOTALL)
-    if not found[1]:
-        raise SystemExit(f"the page has no marks {BEGIN} and {END}")
-    return found[0]
+    return between_marks(page, (BEGIN, END), table(report))
 
 
 if __name__ == "__main__":

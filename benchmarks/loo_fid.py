@@ -13,17 +13,16 @@ depends on the real pictures alone is done before, once in a training, for all t
 """
 
 import argparse
-import json
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import scipy.linalg
 import torch
+from shown_reports import add_flags, between_marks, show
+from timing import timed
 from torch import Tensor
 
 from plaudit.core.random_streams import stream
@@ -45,19 +44,7 @@ SETTINGS = LooFidSettings(shrinkage=0.0, ridge=0.0, clip=float("inf"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = read_options(arguments)
-    report = json.loads(Path(options.read).read_text()) if options.read else compare(options)
-    if options.page:
-        page = Path(options.page)
-        page.write_text(with_table(page.read_text(), report))
-    text = json.dumps(report, indent=2)
-    if options.json == "-":
-        print(text)
-        return 0
-    if options.json:
-        Path(options.json).write_text(text + "\n")
-    print(as_table(report))
-    return 0
+    return show(read_options(arguments), compare, table=as_table, with_table=with_table)
 
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,9 +55,7 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--timed", type=int, default=3, help="pictures left out by square roots")
     parser.add_argument("--timed-eigen", type=int, default=24, help="pictures left out by eigenvalues")
     parser.add_argument("--repeats", type=int, default=5, help="of ours; the median counts")
-    parser.add_argument("--json", metavar="FILE", help="write the report there; - prints it")
-    parser.add_argument("--read", metavar="FILE", help="a report to show, in place of measuring")
-    parser.add_argument("--page", metavar="FILE", help="put the table into this page, between its marks")
+    add_flags(parser)
     options = parser.parse_args(arguments)
     most = max(options.timed, options.timed_eigen)
     if options.dimensions < 2 or not 3 <= most <= options.images or min(options.timed, options.repeats) < 1:
@@ -125,11 +110,6 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     rows = task.batch.double()
     made = memory.with_batch(rows, Moments.of(rows), Team())[1]
     assert real.root.isfinite().all()  # and it is there before the clock runs
-
-    def timed(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
-        begun = time.perf_counter()
-        found = run()
-        return time.perf_counter() - begun, found
 
     first, few = rows[: options.timed], rows[: options.timed_eigen]
     root_seconds, by_roots = timed(lambda: published(first, made, real))
@@ -213,10 +193,7 @@ def as_table(report: dict[str, Any]) -> str:
 
 def with_table(page: str, report: dict[str, Any]) -> str:
     """The page with the report's table between its marks."""
-    if BEGIN not in page or END not in page:
-        raise SystemExit(f"the page has no marks {BEGIN} and {END}; put them where the table belongs")
-    before, after = page.split(BEGIN)[0], page.split(END)[1]
-    return f"{before}{BEGIN}\n{as_table(report)}\n{END}{after}"
+    return between_marks(page, (BEGIN, END), as_table(report))
 
 
 def _correlation(first: Tensor, second: Tensor) -> float:

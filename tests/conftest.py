@@ -10,6 +10,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
+# Modules of checks that several test files share: what an assert of theirs compared is shown as in a test.
+pytest.register_assert_rewrite("trained_claims", "methods.learned_by_two")
+
 WORDS = ("a", "red", "green", "blue", "circle", "square", "star", "ring", "two", "three", "left", "of", "and")
 
 

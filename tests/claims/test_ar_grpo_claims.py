@@ -1,17 +1,32 @@
 import dataclasses
 import json
-import re
+from functools import partial
 
 import pytest
 import torch
 from tiny_ar_grpo import CLASSES, NETS, PLAN, TASK, bench, save_policy, with_config
+from trained_claims import (
+    Trained,
+    all_done,
+    check_command,
+    check_folders,
+    check_last_weights,
+    check_left_to_another,
+    check_measured_again,
+    check_page,
+    check_report,
+    check_unfinished,
+    check_waits,
+    stopped_and_resumed,
+)
 
-import plaudit.claims.ar_grpo.report
+from plaudit.claims.ar_grpo import page as ar_page
 from plaudit.claims.ar_grpo import plan as plans
+from plaudit.claims.ar_grpo import report as ar_report
+from plaudit.claims.ar_grpo import trainings as ar_trainings
 from plaudit.claims.ar_grpo.measuring import MEASURES, TRAINING, Panel, shown_classes, shown_sheet
 from plaudit.claims.ar_grpo.models import NETS as REAL_NETS
 from plaudit.claims.ar_grpo.models import Bench, config_of, memory_of, set_up
-from plaudit.claims.ar_grpo.page import page
 from plaudit.claims.ar_grpo.plan import (
     Best,
     Measure,
@@ -25,7 +40,7 @@ from plaudit.claims.ar_grpo.plan import (
     training,
     trainings,
 )
-from plaudit.claims.ar_grpo.report import cost_of, load_bench, measure, publish, read_report, report_of
+from plaudit.claims.ar_grpo.report import cost_of, load_bench, measure, report_of
 from plaudit.claims.ar_grpo.trainings import Store, run
 from plaudit.claims.ar_grpo.variants import ABLATIONS, MAIN, VARIANTS, variant_named
 from plaudit.claims.held_folder import held
@@ -34,13 +49,13 @@ from plaudit.methods.ar_grpo import ArGrpoConfig
 from plaudit.pocket.judge import judge
 from plaudit.pocket.prompts import parse
 from plaudit.presets.ar_grpo import pocket_llamagen
-from plaudit.runs.checkpoints import Checkpoints
 from plaudit.runs.files import write_json
 from plaudit.shells.cli import main
 from plaudit.suites.reference_sets import renders_of
 
 BEST = Best(of_all=2.0, guided=2.0)
 TINY_MAIN = dataclasses.replace(PLAN, ablations=())
+AR_GRPO = Trained(name="ar-grpo", plan=plans, trainings=ar_trainings, report=ar_report, page=ar_page)
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +67,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, folder):
-    found = Store(tmp_path_factory.mktemp("trainings"), bench(folder))
-    shares = [share for _, share in measure(found)]
-    assert shares == sorted(shares)
-    assert shares[-1] == pytest.approx(1.0)
-    return found
+    return all_done(AR_GRPO, Store(tmp_path_factory.mktemp("trainings"), bench(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -199,10 +210,7 @@ def test_loo_fid_begins_with_pictures_drawn_as_those_that_are_learned_from(folde
 
 
 def test_every_training_has_a_folder_of_its_own_and_none_is_made_twice(store):
-    every = list(trainings(PLAN))
-    assert len({store.place(it) for it in every}) == len(every)
-    assert list(measure(store)) == []
-    assert store.unfinished() == []
+    check_folders(AR_GRPO, store)
 
 
 def test_trainings_that_were_done_before_are_found_again(tmp_path, folder):
@@ -257,12 +265,7 @@ def test_a_training_that_was_stopped_ends_as_if_it_had_not_been(store, tmp_path,
     monkeypatch.setattr("plaudit.claims.ar_grpo.trainings.SAVE_EVERY", 1)
     it, again = training(MAIN, 0), Store(tmp_path, bench(folder))
     list(run(base(0), again))
-    steps = run(it, again)
-    next(steps)
-    steps.close()
-    assert again.read(it) is None
-    said = [found.what for found in run(it, again)]
-    assert said[0].startswith("update 2/3")
+    assert stopped_and_resumed(AR_GRPO, again, it)[0].what.startswith("update 2/3")
     whole, resumed = store.read(it), again.read(it)
     for name in ("reward", "entropy", "distribution_distance", "entropy_coefficient"):
         assert resumed["curve"][name] == whole["curve"][name]
@@ -276,30 +279,17 @@ def without_times(results):
 
 def test_a_measure_that_is_missing_is_made_from_the_trained_weights_without_training(store):
     it = training(MAIN, 0)
-    wanted = store.wanted(it)[0]
-    file = store.measure_file(it, wanted)
-    before = file.read_text()
-    file.unlink()
-    assert store.read(it) is None
-    log = (store.place(it) / "metrics.jsonl").read_text()
-    assert [progress.what for progress in run(it, store)] == [f"drawn: {wanted.name}"]
-    assert {**json.loads(file.read_text()), "seconds": 0} == {**json.loads(before), "seconds": 0}
-    assert (store.place(it) / "metrics.jsonl").read_text() == log
+    check_measured_again(AR_GRPO, store, it, store.wanted(it)[0])
 
 
 def test_the_last_weights_of_a_training_stay_with_it(store):
-    newest = Checkpoints(store.place(training("guided", 0))).newest()
-    assert int(newest.tensors["done"]) == 3
+    check_last_weights(store, training("guided", 0), 3)
 
 
 def test_a_training_that_another_process_is_at_is_left_to_it(tmp_path, folder):
-    it, own = training("instance-only", 0), Store(tmp_path, bench(folder))
+    own = Store(tmp_path, bench(folder))
     list(run(base(0), own))
-    first = run(it, own)
-    next(first)
-    assert list(run(it, own)) == []
-    first.close()
-    assert list(run(it, own)) != []
+    check_left_to_another(AR_GRPO, own, training("instance-only", 0))
 
 
 def test_who_needs_the_best_guidance_waits_for_the_process_that_draws_the_untrained_model(
@@ -403,32 +393,16 @@ def test_the_course_over_a_class_that_is_about_no_scene_is_refused(folder):
 
 
 def test_the_report_is_json_and_every_claim_says_what_a_claim_must(report):
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
-    ids = [claim["id"] for claim in report["claims"]]
-    assert len(ids) == len(set(ids))
     wanted = {"fid", "fid-other", "recall", "recall-unguided", "distance", "distance-other", "accuracy", "reward-hps"}
     wanted |= {"held-out-imagereward", "fid-guided", "speed", "instance-distance", "instance-recall"}
-    assert wanted | {"against-instance-only", "against-guided", "entropy-kept"} <= set(ids)
-    for claim in report["claims"]:
-        assert set(claim) == {"id", "claim", "paper", "measured", "interval", "bar", "met", "note"}
+    check_report(report, wanted | {"against-instance-only", "against-guided", "entropy-kept"})
     assert report["settings"]["updates"] == 3
-    assert report["seconds"] > 0
 
 
 def test_the_page_and_its_pictures_come_from_the_report_alone(report, store, tmp_path):
-    file = tmp_path / "ar-grpo.json"
-    written = publish(report, file, store.folder)
     endings = ("curves.svg", "guidance.svg", "variants.svg", "courses.svg", "classes.png", "all.png")
-    assert {path.name for path in written} == {"ar-grpo.json", "ar-grpo.md", *(f"ar-grpo-{it}" for it in endings)}
-    words = file.with_suffix(".md").read_text()
-    assert words == page(read_report(file))
-    assert "the quick run" in words
-    assert all(f"(ar-grpo-{ending})" in words for ending in endings)
-    assert not re.search(r"\{\w*\}", words)
+    words = check_page(AR_GRPO, report, store.folder, tmp_path / "ar-grpo.json", endings)
     assert len([line for line in words.splitlines() if line.startswith("| instance-only |")]) == 2
-    # Without the trainings the pictures that are there stay.
-    publish(read_report(file), file, tmp_path / "elsewhere")
-    assert file.with_suffix(".md").read_text() == words
 
 
 def test_the_grid_shows_the_same_classes_of_every_model_with_the_judges_word(store):
@@ -447,10 +421,7 @@ def test_the_grid_shows_the_same_classes_of_every_model_with_the_judges_word(sto
 
 
 def test_a_report_of_unfinished_trainings_is_refused(tmp_path, folder):
-    with pytest.raises(BadConfig, match="4 of 4 trainings are not finished yet"):
-        report_of(Store(tmp_path, bench(folder)))
-    with pytest.raises(BadConfig, match="run it first"):
-        read_report(tmp_path / "none.json")
+    check_unfinished(AR_GRPO, Store(tmp_path, bench(folder)))
 
 
 @pytest.mark.weights
@@ -473,31 +444,16 @@ def test_what_the_real_classes_are_called_is_what_the_judge_finds_in_their_rende
 
 
 def test_the_command_measures_says_what_is_met_and_makes_the_page_again(tmp_path, folder, monkeypatch, capsys):
-    monkeypatch.setattr(plans, "quick", lambda: dataclasses.replace(TINY_MAIN, updates=1))
-    monkeypatch.setattr(plaudit.claims.ar_grpo.report, "load_bench", lambda plan, _: bench(folder, plan))
-    file = tmp_path / "ar-grpo.json"
-    command = ["reproduce", "ar-grpo", "--out", str(tmp_path / "work"), "--json", str(file)]
-    assert main([*command, "--quick"]) == 0
-    said = capsys.readouterr()
+    AR_GRPO.stand_in(monkeypatch, dataclasses.replace(TINY_MAIN, updates=1), partial(bench, folder))
+    said = check_command(AR_GRPO, tmp_path, capsys)
     assert "reward-hps" in said.out
     assert "plan: 1 training(s), 1 seed(s)" in said.err
-    words = file.with_suffix(".md").read_text()
-    file.with_suffix(".md").unlink()
-    assert main([*command, "--page-only"]) == 0
-    assert file.with_suffix(".md").read_text() == words
-    assert main([*command, "--model", "pocket-turbo"]) == 2
 
 
 def test_a_second_process_says_what_it_waits_for(tmp_path, folder, monkeypatch, capsys):
-    monkeypatch.setattr(plans, "quick", lambda: dataclasses.replace(TINY_MAIN, updates=2))
-    monkeypatch.setattr(plaudit.claims.ar_grpo.report, "load_bench", lambda plan, _: bench(folder, plan))
-    own = Store(tmp_path / "trainings", bench(folder, plans.quick()))
-    list(run(base(0), own))
-    first = run(training(MAIN, 0), own)
-    next(first)
-    assert main(["reproduce", "ar-grpo", "--quick", "--out", str(tmp_path)]) == 1
-    assert "another process is at ar-grpo (seed 0)" in capsys.readouterr().err
-    first.close()
+    AR_GRPO.stand_in(monkeypatch, dataclasses.replace(TINY_MAIN, updates=2), partial(bench, folder))
+    list(run(base(0), Store(tmp_path / "trainings", bench(folder, plans.quick()))))
+    check_waits(AR_GRPO, tmp_path, capsys, training(MAIN, 0))
 
 
 def test_a_measure_is_named_after_its_guidance():

@@ -1,18 +1,35 @@
 import dataclasses
-import json
-import re
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from toys import Colour, Texture
+from trained_claims import (
+    Means,
+    Trained,
+    all_done,
+    check_command,
+    check_damaged,
+    check_folders,
+    check_last_weights,
+    check_left_to_another,
+    check_measured_again,
+    check_page,
+    check_report,
+    check_unfinished,
+    check_waits,
+    loads_of,
+    stopped_and_resumed,
+)
 
-import plaudit.claims.r0.report
+from plaudit.claims.r0 import page as r0_page
 from plaudit.claims.r0 import plan as plans
+from plaudit.claims.r0 import report as r0_report
+from plaudit.claims.r0 import trainings as r0_trainings
 from plaudit.claims.r0.findings import Found, judged_ablation, verdict
 from plaudit.claims.r0.measuring import Judges, few_steps, own_sampler
 from plaudit.claims.r0.models import Bench, config_of, real_pictures, set_up, specs_of
-from plaudit.claims.r0.page import page
 from plaudit.claims.r0.plan import (
     PICTURES,
     SEVERAL,
@@ -26,7 +43,7 @@ from plaudit.claims.r0.plan import (
     training,
     trainings,
 )
-from plaudit.claims.r0.report import load_bench, measure, publish, read_report, report_of
+from plaudit.claims.r0.report import load_bench, report_of
 from plaudit.claims.r0.tables import ablation_rows, curves, fidelity_rows, reward_rows, step_rows, task_rows
 from plaudit.claims.r0.trainings import Store, run
 from plaudit.claims.r0.variants import ABLATIONS, VARIANTS, followed, variant_named
@@ -39,10 +56,7 @@ from plaudit.methods.rg_lcm import RgLcmConfig
 from plaudit.pocket.judge import judge
 from plaudit.pocket.prompts import parse
 from plaudit.presets.task import Task
-from plaudit.rewards.mix import WeightedSum
-from plaudit.rewards.table import read_spec
 from plaudit.runs.checkpoints import Checkpoints
-from plaudit.shells.cli import main
 from plaudit.suites.statistics import Estimate
 
 TINY = dataclasses.replace(
@@ -55,6 +69,7 @@ TASK = Task(
     config=R0Config(updates=5, images_per_update=2, lr=1e-3, batch_size=2, eta=0.0),
 )  # fmt: skip
 REWARDS = {"hps": Colour(), "clip": Texture(), "pickscore": Colour(2)}
+R0 = Trained(name="r0", plan=plans, trainings=r0_trainings, report=r0_report, page=r0_page)
 
 
 class Echo:
@@ -72,16 +87,6 @@ class Echo:
         return latents / 0.25 / 2 + 0.5
 
 
-class Means:
-    """Means and spreads of the channels. A FeatureNet."""
-
-    name, dimensions, fingerprint = "means", 6, "0123"
-
-    def __call__(self, images):
-        flat = images.flatten(2)
-        return torch.cat([flat.mean(dim=2), flat.std(dim=2)], dim=1)
-
-
 def bench(folder, plan=TINY, task=TASK):
     return Bench(
         plan=plan,
@@ -91,21 +96,14 @@ def bench(folder, plan=TINY, task=TASK):
         sources={"model": "a toy"},
         device=torch.device("cpu"),
         load_model=lambda _, **options: load_generator(str(folder), **options),
-        load_one=lambda name, **_: REWARDS[name],
-        load_many=lambda specs, **_: WeightedSum(
-            {name: (weight, REWARDS[name]) for name, weight in map(read_spec, specs)}
-        ),
-        load_net=lambda _, **__: Means(),
+        load_net=lambda name, **_: Means(name),
+        **loads_of(REWARDS),
     )
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, sd_folder):
-    found = Store(tmp_path_factory.mktemp("trainings"), bench(sd_folder))
-    shares = [share for _, share in measure(found)]
-    assert shares == sorted(shares)
-    assert shares[-1] == pytest.approx(1.0)
-    return found
+    return all_done(R0, Store(tmp_path_factory.mktemp("trainings"), bench(sd_folder)))
 
 
 @pytest.fixture(scope="module")
@@ -191,10 +189,7 @@ def test_a_reward_alone_gets_the_weight_of_all():
 
 
 def test_every_training_has_a_folder_of_its_own_and_none_is_made_twice(store):
-    every = list(trainings(TINY))
-    assert len({store.place(it) for it in every}) == len(every)
-    assert list(measure(store)) == []
-    assert store.unfinished() == []
+    check_folders(R0, store)
 
 
 def test_trainings_that_were_done_before_are_found_again(tmp_path, sd_folder):
@@ -223,14 +218,8 @@ def test_what_decides_a_training_is_in_its_name_and_what_does_not_is_not(tmp_pat
 
 def test_a_training_that_was_stopped_ends_as_if_it_had_not_been(store, tmp_path, sd_folder, monkeypatch):
     monkeypatch.setattr("plaudit.claims.r0.trainings.SAVE_EVERY", 1)
-    it = training("rg-lcm", 0)
-    again = Store(tmp_path, bench(sd_folder))
-    steps = run(it, again)
-    next(steps)
-    steps.close()
-    assert again.read(it) is None
-    said = [found.what for found in run(it, again)]
-    assert said[0].startswith("update 2/3")
+    it, again = training("rg-lcm", 0), Store(tmp_path, bench(sd_folder))
+    assert stopped_and_resumed(R0, again, it)[0].what.startswith("update 2/3")
     whole, resumed = store.read(it), again.read(it)
     assert resumed["curve"]["reward"] == whole["curve"]["reward"]
     assert resumed["looks"] == whole["looks"]
@@ -239,40 +228,20 @@ def test_a_training_that_was_stopped_ends_as_if_it_had_not_been(store, tmp_path,
 
 def test_a_measure_that_is_missing_is_made_from_the_trained_weights_without_training(store):
     it = training("r0-plus", 0)
-    file = store.measure_file(it, store.wanted(it)[-1])
-    before = file.read_text()
-    file.unlink()
-    assert store.read(it) is None
-    log = (store.place(it) / "metrics.jsonl").read_text()
-    assert [progress.what for progress in run(it, store)] == ["drawn: steps-2"]
-    again, whole = json.loads(file.read_text()), json.loads(before)
-    assert {**again, "seconds": 0} == {**whole, "seconds": 0}
-    assert (store.place(it) / "metrics.jsonl").read_text() == log
+    check_measured_again(R0, store, it, store.wanted(it)[-1])
 
 
 def test_the_last_weights_of_a_training_stay_with_it(store):
-    newest = Checkpoints(store.place(training("rg-lcm", 0))).newest()
-    assert newest is not None
-    assert int(newest.tensors["done"]) == 3
+    check_last_weights(store, training("rg-lcm", 0), 3)
 
 
 def test_a_damaged_measure_counts_as_absent(store):
     it = training("guidance-only", 0)
-    file = store.measure_file(it, store.wanted(it)[0])
-    whole = file.read_text()
-    file.write_text(whole[: len(whole) // 2])
-    assert store.read(it) is None
-    file.write_text(whole)
-    assert store.read(it) is not None
+    check_damaged(store, it, store.measure_file(it, store.wanted(it)[0]))
 
 
 def test_a_training_that_another_process_is_at_is_left_to_it(tmp_path, sd_folder):
-    it, own = training("guidance-only", 0), Store(tmp_path, bench(sd_folder))
-    first = run(it, own)
-    next(first)
-    assert list(run(it, own)) == []
-    first.close()
-    assert list(run(it, own)) != []
+    check_left_to_another(R0, Store(tmp_path, bench(sd_folder)), training("guidance-only", 0))
 
 
 def test_before_the_first_update_every_training_draws_what_the_untrained_model_draws(store):
@@ -533,40 +502,21 @@ def test_a_curve_has_the_seconds_until_each_look_and_the_seeds_extremes():
 
 
 def test_the_report_is_json_and_every_claim_says_what_a_claim_must(report):
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
-    ids = [claim["id"] for claim in report["claims"]]
-    assert len(ids) == len(set(ids))
     wanted = {"reward-hps", "reward-clip", "held-out-pickscore", "accuracy", "fid", "recall", "diversity", "speed"}
-    assert wanted | {"steps-2", "guidance-alone", "against-guidance-only", "against-rg-lcm"} <= set(ids)
-    for claim in report["claims"]:
-        assert set(claim) == {"id", "claim", "paper", "measured", "interval", "bar", "met", "note"}
+    check_report(report, wanted | {"steps-2", "guidance-alone", "against-guidance-only", "against-rg-lcm"})
     assert report["settings"]["updates"] == 3
-    assert report["seconds"] > 0
 
 
 def test_the_page_and_its_pictures_come_from_the_report_alone(report, store, tmp_path):
-    file = tmp_path / "r0.json"
-    written = publish(report, file, store.folder)
-    assert {path.name for path in written} == {
-        "r0.json", "r0.md", "r0-curves.svg", "r0-ablations.svg", "r0-courses.svg", "r0-variants.png", "r0-steps.png",
-    }  # fmt: skip
-    words = file.with_suffix(".md").read_text()
-    assert words == page(read_report(file))
-    assert "the quick run" in words
-    assert not re.search(r"\{\w*\}", words)
+    endings = ("curves.svg", "ablations.svg", "courses.svg", "variants.png", "steps.png")
+    words = check_page(R0, report, store.folder, tmp_path / "r0.json", endings)
     rows = [line for line in words.splitlines() if line.startswith("| rg-lcm |")]
     assert len(rows) == 2
     assert any(said in rows[0] for said in ("improved", "hacked", "worse", "unchanged"))
-    # Without the trainings the pictures that are there stay.
-    publish(read_report(file), file, tmp_path / "elsewhere")
-    assert file.with_suffix(".md").read_text() == words
 
 
 def test_a_report_of_unfinished_trainings_is_refused(tmp_path, sd_folder):
-    with pytest.raises(BadConfig, match="4 of 4 trainings are not finished yet"):
-        report_of(Store(tmp_path, bench(sd_folder)))
-    with pytest.raises(BadConfig, match="run it first"):
-        read_report(tmp_path / "none.json")
+    check_unfinished(R0, Store(tmp_path, bench(sd_folder)))
 
 
 def test_the_real_bench_takes_the_presets_rewards_and_the_tables_base():
@@ -588,30 +538,15 @@ def test_the_presets_prompts_are_none_of_the_suites(tmp_path):
 
 def test_the_command_measures_says_what_is_met_and_makes_the_page_again(tmp_path, sd_folder, monkeypatch, capsys):
     small = dataclasses.replace(TINY, ablations=("guidance-only",), updates=1)
-    monkeypatch.setattr(plans, "quick", lambda: small)
-    monkeypatch.setattr(plaudit.claims.r0.report, "load_bench", lambda plan, _: bench(sd_folder, plan))
-    file = tmp_path / "r0.json"
-    command = ["reproduce", "r0", "--out", str(tmp_path / "work"), "--json", str(file)]
-    assert main([*command, "--quick"]) == 0
-    said = capsys.readouterr()
+    R0.stand_in(monkeypatch, small, partial(bench, sd_folder))
+    said = check_command(R0, tmp_path, capsys)
     assert "reward-hps" in said.out
     assert "plan: 2 trainings, 1 seed(s)" in said.err
-    words = file.with_suffix(".md").read_text()
-    file.with_suffix(".md").unlink()
-    assert main([*command, "--page-only"]) == 0
-    assert file.with_suffix(".md").read_text() == words
-    assert main([*command, "--model", "pocket-turbo"]) == 2
 
 
 def test_a_second_process_says_what_it_waits_for(tmp_path, sd_folder, monkeypatch, capsys):
-    monkeypatch.setattr(plans, "quick", lambda: dataclasses.replace(TINY, ablations=(), updates=1))
-    monkeypatch.setattr(plaudit.claims.r0.report, "load_bench", lambda plan, _: bench(sd_folder, plan))
-    own = Store(tmp_path / "trainings", bench(sd_folder, plans.quick()))
-    first = run(training("r0-plus", 0), own)
-    next(first)
-    assert main(["reproduce", "r0", "--quick", "--out", str(tmp_path)]) == 1
-    assert "another process is at r0-plus (seed 0)" in capsys.readouterr().err
-    first.close()
+    R0.stand_in(monkeypatch, dataclasses.replace(TINY, ablations=(), updates=1), partial(bench, sd_folder))
+    check_waits(R0, tmp_path, capsys, training("r0-plus", 0))
 
 
 def test_a_variant_that_is_not_there_is_refused():

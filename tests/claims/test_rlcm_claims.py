@@ -1,20 +1,33 @@
 import dataclasses
-import json
 
 import pytest
 import torch
+from trained_claims import (
+    Trained,
+    all_done,
+    check_damaged,
+    check_folders,
+    check_left_to_another,
+    check_page,
+    check_report,
+    check_unfinished,
+    stopped_and_resumed,
+)
 
 from plaudit.claims.over_seeds import over_seeds
+from plaudit.claims.rlcm import page as rlcm_page
+from plaudit.claims.rlcm import plan as plans
+from plaudit.claims.rlcm import report as rlcm_report
 from plaudit.claims.rlcm import trainings as cells
 from plaudit.claims.rlcm.findings import Found, smoothed, time_ratio
-from plaudit.claims.rlcm.page import page
 from plaudit.claims.rlcm.plan import Plan, cost, ddpo, full, quick, rlcm, trainings
-from plaudit.claims.rlcm.report import measure, publish, read_report, report_of, task_rows
+from plaudit.claims.rlcm.report import report_of, task_rows
 from plaudit.claims.rlcm.verdicts import claims
 from plaudit.core.errors import BadConfig
 from plaudit.generators.table import load_generator
 
 TINY = dataclasses.replace(quick(), horizon=3, diffusion_steps=2, look_prompts=2, general_prompts=6, horizons=(2,))
+RLCM = Trained(name="rlcm", plan=plans, trainings=cells, report=rlcm_report, page=rlcm_page)
 
 
 def bench(plan=TINY):
@@ -29,11 +42,7 @@ def bench(plan=TINY):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    found = cells.Store(tmp_path_factory.mktemp("trainings"), bench())
-    shares = [share for _, share in measure(found)]
-    assert shares == sorted(shares)
-    assert shares[-1] == pytest.approx(1.0)
-    return found
+    return all_done(RLCM, cells.Store(tmp_path_factory.mktemp("trainings"), bench()))
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +51,7 @@ def report(store):
 
 
 def test_every_training_is_there_once(store):
-    every = list(trainings(TINY))
-    assert len({store.place(it) for it in every}) == len(every)
-    assert list(measure(store)) == []
+    check_folders(RLCM, store)
 
 
 def test_trainings_that_were_done_before_are_found_again(tmp_path):
@@ -56,21 +63,12 @@ def test_trainings_that_were_done_before_are_found_again(tmp_path):
 
 def test_a_damaged_result_counts_as_absent(store):
     it = rlcm(TINY, "compression", 0)
-    file = store.place(it) / "result.json"
-    whole = file.read_text()
-    file.write_text(whole[: len(whole) // 2])
-    assert store.read(it) is None
-    file.write_text(whole)
-    assert store.read(it) == json.loads(whole)
+    check_damaged(store, it, store.place(it) / "result.json")
 
 
 def test_the_report_is_json_and_every_claim_says_what_a_claim_must(report):
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
-    ids = [claim["id"] for claim in report["claims"]]
-    assert len(ids) == len(set(ids))
-    assert {"queries-most", "time-aesthetic", "rollout", "few-steps", "horizon-2", "long", "long-with-kl"} <= set(ids)
-    for claim in report["claims"]:
-        assert set(claim) == {"id", "claim", "paper", "measured", "interval", "bar", "met", "note"}
+    wanted = {"queries-most", "time-aesthetic", "rollout", "few-steps", "horizon-2", "long", "long-with-kl"}
+    check_report(report, wanted)
 
 
 def test_a_look_before_training_is_the_same_for_all_trainings_of_a_model_and_task(store):
@@ -89,45 +87,23 @@ def test_the_steps_it_was_tuned_in_and_others_are_measured_with_the_tuned_weight
 def test_a_training_that_was_stopped_ends_as_if_it_had_not_been(store, tmp_path):
     it = rlcm(TINY, "compression", 0)
     again = cells.Store(tmp_path, bench())
-    steps = cells.run(it, again)
-    next(steps)
-    steps.close()
-    assert again.read(it) is None
-    assert [progress.update for progress in cells.run(it, again)][-1] == it.updates
+    assert stopped_and_resumed(RLCM, again, it)[-1].done == 1
     whole, resumed = store.read(it), again.read(it)
     assert resumed["curve"]["reward"] == whole["curve"]["reward"]
     assert resumed["looks"]["2"]["rewards"] == whole["looks"]["2"]["rewards"]
 
 
 def test_a_training_that_another_process_is_at_is_left_to_it(tmp_path):
-    it, own = rlcm(TINY, "compression", 0), cells.Store(tmp_path, bench())
-    first = cells.run(it, own)
-    next(first)
-    assert list(cells.run(it, own)) == []
-    first.close()
-    assert list(cells.run(it, own)) != []
+    check_left_to_another(RLCM, cells.Store(tmp_path, bench()), rlcm(TINY, "compression", 0))
 
 
 def test_the_page_and_its_pictures_come_from_the_report_alone(report, store, tmp_path):
-    file = tmp_path / "rlcm.json"
-    written = publish(report, file, store.folder)
-    assert {path.name for path in written} == {
-        "rlcm.json", "rlcm.md", "rlcm-queries.svg", "rlcm-seconds.svg", "rlcm-long.svg", "rlcm-tasks.png",
-        "rlcm-long-pictures.png",
-    }  # fmt: skip
-    words = file.with_suffix(".md").read_text()
-    assert words == page(read_report(file))
-    # Without the trainings the pictures that are there stay.
-    assert "rlcm-tasks.png" in page(read_report(file))
-    publish(read_report(file), file, tmp_path / "elsewhere")
-    assert file.with_suffix(".md").read_text() == words
+    endings = ("queries.svg", "seconds.svg", "long.svg", "tasks.png", "long-pictures.png")
+    check_page(RLCM, report, store.folder, tmp_path / "rlcm.json", endings)
 
 
 def test_a_report_of_unfinished_trainings_is_refused(tmp_path):
-    with pytest.raises(BadConfig, match="are not finished yet"):
-        report_of(cells.Store(tmp_path, bench()))
-    with pytest.raises(BadConfig, match="run it first"):
-        read_report(tmp_path / "none.json")
+    check_unfinished(RLCM, cells.Store(tmp_path, bench()))
 
 
 def curve(rewards, seconds):

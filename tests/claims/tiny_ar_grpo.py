@@ -4,6 +4,7 @@ import dataclasses
 
 import torch
 from toys import Colour, Texture
+from trained_claims import Means, loads_of
 
 from plaudit.claims.ar_grpo.models import Bench
 from plaudit.claims.ar_grpo.plan import Plan
@@ -14,8 +15,6 @@ from plaudit.generators.vq_tokenizer import TokenizerSizes, VQTokenizer
 from plaudit.methods.ar_grpo import ArGrpoConfig
 from plaudit.presets.ar_grpo import ArTask
 from plaudit.rewards.loo_fid import LooFidSettings
-from plaudit.rewards.mix import WeightedSum
-from plaudit.rewards.table import read_spec
 
 CLASSES = ("a red circle", "a blue star", "a green ring", "an orange heart", "a pink cross")
 NETS = ("one", "other")
@@ -32,20 +31,6 @@ TASK = ArTask(
     ),
 )  # fmt: skip
 REWARDS = {"hps": Colour(), "clip": Texture(), "imagereward": Colour(2)}
-
-
-class Means:
-    """Means and spreads of the channels, and more of some. A FeatureNet."""
-
-    dimensions = 6
-
-    def __init__(self, name):
-        self.name, self.fingerprint = name, f"means of {name}"
-        self.scale = torch.linspace(1, 1 + len(name), 6)
-
-    def __call__(self, images):
-        flat = images.flatten(2)
-        return torch.cat([flat.mean(dim=2), flat.std(dim=2)], dim=1) * self.scale
 
 
 def save_policy(folder):
@@ -72,11 +57,8 @@ def bench(folder, plan=PLAN, task=TASK):
         device=torch.device("cpu"),
         nets=NETS,
         load_policy=lambda _, **__: load_llamagen(folder),
-        load_one=lambda name, **_: REWARDS[name],
-        load_many=lambda specs, **_: WeightedSum(
-            {name: (weight, REWARDS[name]) for name, weight in map(read_spec, specs)}
-        ),
         load_net=lambda name, **_: Means(name),
+        **loads_of(REWARDS),
     )
 
 

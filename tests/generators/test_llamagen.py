@@ -5,6 +5,7 @@ import torch
 from tiny_t5 import make_t5
 from tiny_token_models import (
     CAPTION_DIM,
+    CAPTIONS,
     CLASSES,
     DIM,
     GRID,
@@ -13,52 +14,22 @@ from tiny_token_models import (
     LAYERS,
     PREFIX,
     VOCABULARY,
-    know_the_tiny_width,
+    T,
     llama_weights,
-    save_llamagen_files,
-    save_t5,
+    prompts_of,
     small_policy,
+    some_tokens,
 )
 
 from plaudit.core.errors import BadConfig, UnknownName
 from plaudit.generators.conditions import MaskedStates
 from plaudit.generators.llama_transformer import LlamaSizes, LlamaTransformer, feed_forward_width, rotary_turns, turned
 from plaudit.generators.llamagen import padded_before
-from plaudit.generators.llamagen_files import load_published_llamagen
 from plaudit.generators.token_check import check_token_policy
 from plaudit.generators.token_policy import Sampling, TokenPolicy
 from plaudit.generators.token_rollout import draw_tokens, score_tokens, uniforms_for
 
-T = GRID * GRID
-CAPTIONS = ["a red circle", "two blue star", "star"]
-
-
-@pytest.fixture
-def by_class(tmp_path, monkeypatch):
-    know_the_tiny_width(monkeypatch)
-    transformer, tokenizer = save_llamagen_files(tmp_path)
-    return load_published_llamagen(transformer, tokenizer=tokenizer, image_size=IMAGE_SIZE)
-
-
-@pytest.fixture
-def by_caption(tmp_path, monkeypatch):
-    know_the_tiny_width(monkeypatch)
-    transformer, tokenizer = save_llamagen_files(tmp_path, captions=True)
-    text = save_t5(tmp_path / "t5")
-    return load_published_llamagen(transformer, tokenizer=tokenizer, image_size=IMAGE_SIZE, text_encoder=text)
-
-
-@pytest.fixture(params=["by_class", "by_caption"])
-def policy(request):
-    return request.getfixturevalue(request.param)
-
-
-def prompts_of(policy):
-    return CAPTIONS if policy.text_encoder is not None else ["0", "3", "4"]
-
-
-def some_tokens(count=3):
-    return torch.randint(VOCABULARY, (count, T), generator=torch.Generator().manual_seed(2))
+pytest_plugins = ["tiny_llamagen"]
 
 
 def plain_logits(w, prefix, mask, tokens):

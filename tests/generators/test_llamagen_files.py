@@ -6,49 +6,20 @@ import pytest
 import torch
 from tiny_token_models import (
     DIM,
-    GRID,
     IMAGE_SIZE,
     VOCABULARY,
     know_the_tiny_width,
     llama_weights,
+    prompts_of,
     save_llamagen_files,
-    save_t5,
     small_policy,
-)  # fmt: skip
+    some_tokens,
+)
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.llamagen_files import load_llamagen, load_published_llamagen, save_llamagen
 
-T = GRID * GRID
-CAPTIONS = ["a red circle", "two blue star", "star"]
-
-
-@pytest.fixture
-def by_class(tmp_path, monkeypatch):
-    know_the_tiny_width(monkeypatch)
-    transformer, tokenizer = save_llamagen_files(tmp_path)
-    return load_published_llamagen(transformer, tokenizer=tokenizer, image_size=IMAGE_SIZE)
-
-
-@pytest.fixture
-def by_caption(tmp_path, monkeypatch):
-    know_the_tiny_width(monkeypatch)
-    transformer, tokenizer = save_llamagen_files(tmp_path, captions=True)
-    text = save_t5(tmp_path / "t5")
-    return load_published_llamagen(transformer, tokenizer=tokenizer, image_size=IMAGE_SIZE, text_encoder=text)
-
-
-@pytest.fixture(params=["by_class", "by_caption"])
-def policy(request):
-    return request.getfixturevalue(request.param)
-
-
-def prompts_of(policy):
-    return CAPTIONS if policy.text_encoder is not None else ["0", "3", "4"]
-
-
-def some_tokens(count=3):
-    return torch.randint(VOCABULARY, (count, T), generator=torch.Generator().manual_seed(2))
+pytest_plugins = ["tiny_llamagen"]
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float16])

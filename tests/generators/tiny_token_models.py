@@ -13,6 +13,8 @@ DIM, HEADS, HIDDEN, LAYERS = 32, 2, 48, 2
 VOCABULARY, CODE_DIM, CLASSES = 24, 4, 5
 GRID, IMAGE_SIZE = 3, 6
 CAPTION_DIM, PREFIX = 32, 6
+T = GRID * GRID
+CAPTIONS = ["a red circle", "two blue star", "star"]
 
 
 class Drawn:
@@ -178,6 +180,16 @@ def small_policy(class_names=(), **changed):
         channels=8, multipliers=(1, 2), res_blocks=1, norm_groups=4, z_channels=4, codebook_size=12, codebook_dim=3
     )
     return LlamaGen(LlamaTransformer(LlamaSizes(**sizes)), VQTokenizer(first), class_names=class_names)
+
+
+def prompts_of(policy):
+    """Three that the policy knows: captions, or classes by their numbers."""
+    return CAPTIONS if policy.text_encoder is not None else ["0", "3", "4"]
+
+
+def some_tokens(count=3):
+    """(count, T), always the same ones."""
+    return torch.randint(VOCABULARY, (count, T), generator=torch.Generator().manual_seed(2))
 
 
 # The same blocks once more, without a module: what the published code computes, from its weights by name.

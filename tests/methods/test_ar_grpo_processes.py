@@ -1,13 +1,10 @@
 """Two processes learn what one learns: gradients, the distribution reward and the controller are shared."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from methods.learned_by_two import check_states, learned_by_two
 from toy_tokens import Bright, ToyTokens, Wide
 
 from plaudit.core.errors import BadConfig
@@ -30,43 +27,15 @@ def trained(config: ArGrpoConfig, team: Team | None = None) -> tuple[ArGrpo, lis
     return one, [update.metrics() for update in one.updates()]
 
 
-SCRIPT = """
-import json, sys
-sys.path.insert(0, {tests!r})
-from safetensors.torch import save_file
-from methods.test_ar_grpo_processes import CONFIGS, trained
-from plaudit.core.team import join_team, leave_team
-team = join_team()
-assert team.size == 2
-for name, config in CONFIGS.items():
-    one, metrics = trained(config, team)
-    state = one.state()
-    save_file(state, sys.argv[1] + "/" + name + str(team.rank))
-team.wait()
-leave_team()
-"""
-
-
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("two")
-    script = folder / "script.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1])))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", str(script)]
-    done = subprocess.run([*launch, str(folder)], capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
+    return learned_by_two("methods.test_ar_grpo_processes", tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_two_processes_learn_what_one_learns(by_two: Path, name: str) -> None:
     alone, _ = trained(CONFIGS[name])
-    expected = alone.state()
-    for rank in range(2):
-        found = load_file(by_two / f"{name}{rank}")
-        assert found.keys() == expected.keys()
-        for key, value in expected.items():
-            torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5, msg=key)
+    check_states(by_two, name, alone.state())
 
 
 def test_a_process_without_a_prompt_is_refused() -> None:

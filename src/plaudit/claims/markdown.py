@@ -16,18 +16,19 @@ def picture(report: Mapping[str, Any], name: str, text: str) -> str:
     return f"![{text}]({file})" if file else ""
 
 
-def estimate(found: Mapping[str, float], *, signed: bool = False) -> str:
+def estimate(found: Mapping[str, float], *, signed: bool = False, digits: int = 3) -> str:
     """A value with its interval."""
-    return f"{number(found['value'], signed=signed)} ({interval((found['low'], found['high']))})"
+    ends = interval((found["low"], found["high"]), digits=digits)
+    return f"{number(found['value'], signed=signed, digits=digits)} ({ends})"
 
 
-def interval(ends: Sequence[float] | None) -> str:
-    """Both ends."""
-    return "-" if ends is None else f"{number(ends[0])} to {number(ends[1])}"
+def interval(ends: Sequence[float] | None, *, digits: int = 3) -> str:
+    """Both ends; a dash for none."""
+    return "-" if ends is None else " to ".join(number(end, digits=digits) for end in ends)
 
 
-def number(value: float | None, *, signed: bool = False) -> str:
-    """Three digits after the point; a dash for none."""
+def number(value: float | None, *, signed: bool = False, digits: int = 3) -> str:
+    """So many digits after the point; a dash for none."""
     if value is None:
         return "-"
-    return f"{value:+.3f}" if signed else f"{value:.3f}"
+    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"

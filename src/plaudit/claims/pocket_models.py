@@ -24,11 +24,14 @@ from plaudit.pocket.build.preference import draw_choices
 from plaudit.pocket.folders import WEIGHTS, pocket_folder
 from plaudit.pocket.judge import judge
 from plaudit.pocket.prompts import Request, describe, parse, say
+from plaudit.pocket.questions import SHORT, YES_OR_NO, draw_question
 from plaudit.pocket.render import render
-from plaudit.pocket.scenes import draw_scene
+from plaudit.pocket.scenes import Scene, draw_scene
+from plaudit.pocket.vqa_judge import PROTOCOLS
 from plaudit.rewards.clip_towers import ClipTowers
 from plaudit.rewards.image_reward import ImageReward
 from plaudit.rewards.reward import Reward
+from plaudit.rewards.vqa_score import BlipVqa
 from plaudit.suites.run import draw_and_judge, pocket, rows_to_draw, score
 
 HARD_NEGATIVES = 8
@@ -198,6 +201,56 @@ def _measure_image_reward(name: str, root: Path) -> list[Score]:
     return [Score(model=name, what="held-out pairs in order", value=ordering_score(reward), low=0.90)]
 
 
+def answers_score(reward: BlipVqa, kind: str, *, count: int = 1000) -> float:
+    """The share of questions of one kind that are answered right, about scenes that no training shows.
+
+    Pairs of objects stand in held-out combinations. A yes-or-no answer is the likelier of the two.
+    """
+    draws = draws_for(f"bar-questions-{kind}", 0)
+    right = 0
+    for _ in range(count // 50):
+        scenes: list[Scene] = []
+        questions = []
+        while len(scenes) < 50:
+            scene = draw_scene(draws.numpy, kind="pair" if kind == "relation" else None, held_out=True)
+            question = draw_question(scene, draws.numpy, kind=kind)
+            if question.kind == kind:  # some scenes have no question of the kind
+                scenes.append(scene)
+                questions.append(question)
+        texts = [question.text for question in questions]
+        with torch.no_grad():
+            if kind in YES_OR_NO:
+                answers = ["yes" if p > 0.5 else "no" for p in reward.yes(render(scenes), texts).tolist()]
+            else:
+                answers = reward.say(render(scenes), texts)
+        right += sum(answer == question.answer for answer, question in zip(answers, questions, strict=True))
+    return right / (count // 50 * 50)
+
+
+def judge_score(reward: BlipVqa, *, count: int = 500) -> float:
+    """The share of prompts that are judged right by all answers together: half are true, half near misses."""
+    draws = draws_for("bar-vqa-judge", 0)
+    right = 0
+    for _ in range(count):
+        scene = draw_scene(draws.numpy, held_out=True)
+        text, request = describe(scene, draws.numpy)
+        miss = say(false_requests(scene, request, draws.numpy, 1)[0], draws.numpy)
+        with torch.no_grad():
+            scores = reward(render([scene]).expand(2, -1, -1, -1), [text, miss])
+        right += int(scores[0] > 0.5) + int(scores[1] <= 0.5)
+    return right / (2 * count)
+
+
+def _measure_vqa(name: str, root: Path) -> list[Score]:
+    reward = BlipVqa.from_pretrained(pocket_folder(name, root=root), protocol=PROTOCOLS["hard"])
+    scores = [
+        Score(model=name, what=f"answers right: {kind}", value=answers_score(reward, kind), low=0.95)
+        for kind in (*YES_OR_NO, *SHORT)
+    ]
+    judged = judge_score(reward)
+    return [*scores, Score(model=name, what="prompts judged right, half of them near misses", value=judged, low=0.90)]
+
+
 _MEASURES: dict[str, Callable[[str, Path], list[Score]]] = {
     "pocket-base": _measure_base,
     "pocket-turbo": _measure_one_step,
@@ -207,6 +260,7 @@ _MEASURES: dict[str, Callable[[str, Path], list[Score]]] = {
     "pocket-hps": _measure_clip,
     "pocket-pickscore": _measure_clip,
     "pocket-imagereward": _measure_image_reward,
+    "pocket-vqa": _measure_vqa,
     "pocket-llamagen": _measure_llamagen,
     "pocket-llamagen-t2i": _measure_llamagen,
 }

@@ -1,7 +1,9 @@
 """The convolution blocks of the autoencoders of VQGAN and LlamaGen (Esser et al. 2021), by their published names.
 
-The two families stack the same blocks and differ in how the stacks are numbered. Nothing drops out.
+The two families stack the same blocks and differ in how the stacks are numbered and named. Nothing drops out.
 """
+
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,3 +73,29 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Level(nn.Module):
+    """Some blocks of one size, each followed by attention if the level attends, and a change of size if one is set.
+
+    (B, widths[0], H, W) to (B, widths[-1], H, W), or half or twice the height and width. `blocks` is what the family
+    calls the list of its residual blocks, in the names of its weights.
+    """
+
+    def __init__(self, widths: list[int], *, groups: int, attends: bool, blocks: str) -> None:
+        super().__init__()
+        pairs = list(pairwise(widths))
+        self._blocks = blocks
+        self.add_module(blocks, nn.ModuleList(ResnetBlock(before, after, groups=groups) for before, after in pairs))
+        self.attn = nn.ModuleList(AttnBlock(after, groups=groups) for _, after in pairs if attends)
+        self.downsample: nn.Module | None = None
+        self.upsample: nn.Module | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        for place, block in enumerate(self.get_submodule(self._blocks).children()):
+            x = block(x)
+            if len(self.attn):
+                x = self.attn[place](x)
+        for change in (self.downsample, self.upsample):
+            x = x if change is None else change(x)
+        return x

@@ -6,7 +6,6 @@ diffusers AutoencoderKL of the same sizes is the same stack with less attention,
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.codebook import Codebook, Quantised
-from plaudit.generators.taming_blocks import AttnBlock, Downsample, ResnetBlock, Upsample, norm
+from plaudit.generators.taming_blocks import AttnBlock, Downsample, Level, ResnetBlock, Upsample, norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,27 +60,8 @@ DS16 = TokenizerSizes()
 """vq_ds16_c2i and vq_ds16_t2i"""
 DS8 = TokenizerSizes(multipliers=(1, 2, 2, 4))
 """vq_ds8_c2i"""
-
-
-class Level(nn.Module):
-    """Some blocks of one size, each followed by attention if it is the deepest level, and a change of size."""
-
-    def __init__(self, widths: list[int], *, groups: int, attends: bool) -> None:
-        super().__init__()
-        pairs = list(pairwise(widths))
-        self.res = nn.ModuleList(ResnetBlock(before, after, groups=groups) for before, after in pairs)
-        self.attn = nn.ModuleList(AttnBlock(after, groups=groups) for _, after in pairs if attends)
-        self.downsample: nn.Module | None = None
-        self.upsample: nn.Module | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        for place, block in enumerate(self.res):
-            x = block(x)
-            if len(self.attn):
-                x = self.attn[place](x)
-        for change in (self.downsample, self.upsample):
-            x = x if change is None else change(x)
-        return x
+BLOCKS = "res"
+"""the published name of a level's residual blocks"""
 
 
 class Coder(nn.Module):
@@ -201,7 +181,8 @@ def _levels(sizes: TokenizerSizes, *, encodes: bool) -> list[Level]:
     for level in range(count) if encodes else reversed(range(count)):
         width = widths[level]
         num_blocks = sizes.res_blocks + (0 if encodes else 1)
-        made = Level([before, *[width] * num_blocks], groups=sizes.norm_groups, attends=level == count - 1)
+        between = [before, *[width] * num_blocks]
+        made = Level(between, groups=sizes.norm_groups, attends=level == count - 1, blocks=BLOCKS)
         if encodes and level < count - 1:
             made.downsample = Downsample(width)
         elif not encodes and level > 0:

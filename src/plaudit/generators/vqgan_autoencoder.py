@@ -4,14 +4,16 @@ The same blocks as LlamaGen's tokenizer, attention at some levels, and other nam
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plaudit.generators.codebook import Codebook
-from plaudit.generators.taming_blocks import AttnBlock, Downsample, ResnetBlock, Upsample, norm
+from plaudit.generators.taming_blocks import AttnBlock, Downsample, Level, ResnetBlock, Upsample, norm
 from plaudit.generators.vq_tokenizer import TokenizerSizes, grid_of
+
+BLOCKS = "block"
+"""the published name of a level's residual blocks"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,27 +23,6 @@ class AutoencoderSizes(TokenizerSizes):
     codebook_dim: int = 256
     attends: tuple[int, ...] = (4,)
     """the levels with attention, counted from the picture's own size"""
-
-
-class Level(nn.Module):
-    """Some blocks of one size, each followed by attention if the level attends, and a change of size."""
-
-    def __init__(self, widths: list[int], *, groups: int, attends: bool) -> None:
-        super().__init__()
-        pairs = list(pairwise(widths))
-        self.block = nn.ModuleList(ResnetBlock(before, after, groups=groups) for before, after in pairs)
-        self.attn = nn.ModuleList(AttnBlock(after, groups=groups) for _, after in pairs if attends)
-        self.downsample: nn.Module | None = None
-        self.upsample: nn.Module | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        for place, block in enumerate(self.block):
-            x = block(x)
-            if len(self.attn):
-                x = self.attn[place](x)
-        for change in (self.downsample, self.upsample):
-            x = x if change is None else change(x)
-        return x
 
 
 class Middle(nn.Module):
@@ -67,7 +48,8 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList()
         before = sizes.channels
         for number, width in enumerate(widths):
-            level = Level([before, *[width] * sizes.res_blocks], groups=groups, attends=number in sizes.attends)
+            between = [before, *[width] * sizes.res_blocks]
+            level = Level(between, groups=groups, attends=number in sizes.attends, blocks=BLOCKS)
             if number < len(widths) - 1:
                 level.downsample = Downsample(width)
             self.down.append(level)
@@ -94,7 +76,8 @@ class Decoder(nn.Module):
         self.mid = Middle(before, groups=groups)
         levels = []
         for number, width in reversed(list(enumerate(widths))):
-            level = Level([before, *[width] * (sizes.res_blocks + 1)], groups=groups, attends=number in sizes.attends)
+            between = [before, *[width] * (sizes.res_blocks + 1)]
+            level = Level(between, groups=groups, attends=number in sizes.attends, blocks=BLOCKS)
             if number > 0:
                 level.upsample = Upsample(width)
             levels.append(level)

@@ -1,53 +1,26 @@
 """`plaudit reproduce ar-grpo`: trains and draws what is missing, and reports."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plaudit.core.errors import PlauditError
 from plaudit.shells.flags import WrongUsage
-from plaudit.shells.reproduce import Done, ReproduceOptions, say, watched
+from plaudit.shells.reproduce import ReproduceOptions
+from plaudit.shells.reproducing_trainings import TrainedSystem, reproduced
 
 if TYPE_CHECKING:
     from plaudit.claims.ar_grpo.models import Bench
-    from plaudit.claims.ar_grpo.trainings import Store
 
 
 def run(options: ReproduceOptions) -> tuple[Sequence[dict[str, Any]], list[Path]]:
     """The claims, and what was written."""
     if options.model is not None:
         raise WrongUsage("the claims of AR-GRPO are about pocket-llamagen; leave --model out")
-    from plaudit.claims.ar_grpo.report import publish, read_report
-
-    folder = options.folder / "trainings"
-    report = read_report(options.file) if options.page_only else _measure(options, folder)
-    return report["claims"], publish(report, options.file, folder)
-
-
-def _measure(options: ReproduceOptions, folder: Path) -> dict[str, Any]:
-    """The report, after every training and every measure that the folder lacks."""
     from plaudit.claims.ar_grpo import plan, report
     from plaudit.claims.ar_grpo.trainings import Store
-    from plaudit.core.devices import best_device
 
-    wanted = plan.quick() if options.quick else plan.full()
-    store = Store(folder, report.load_bench(wanted, best_device()))
-    say(_plan_in_words(store.bench))
-    watched(folder, _steps(store))
-    waited_for = [f"{it.name} (seed {it.seed})" for it in store.unfinished()]
-    if waited_for:
-        raise PlauditError(
-            f"another process is at {', '.join(waited_for)}; when it is done, the same command concludes"
-        )
-    return report.report_of(store)
-
-
-def _steps(store: "Store") -> Iterator[Done]:
-    from plaudit.claims.ar_grpo.report import measure
-
-    for progress, share in measure(store):
-        it = progress.training
-        yield Done(share=share, name=f"{it.name}, seed {it.seed}", what=progress.what)
+    system = TrainedSystem(plan=plan, report=report, store=Store, in_words=_plan_in_words)
+    return reproduced(options, system)
 
 
 def _plan_in_words(bench: "Bench") -> str:

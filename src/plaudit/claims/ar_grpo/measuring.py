@@ -19,6 +19,7 @@ from torch import Tensor
 
 from plaudit.claims.ar_grpo.models import Bench
 from plaudit.claims.ar_grpo.plan import Measure
+from plaudit.claims.scored_pictures import feature_set, features_seen, raw_scores
 from plaudit.core.errors import BadConfig
 from plaudit.core.whole_files import write_whole
 from plaudit.generators.token_policy import Sampling, TokenPolicy
@@ -26,7 +27,7 @@ from plaudit.generators.token_rollout import draw_tokens, score_tokens, uniforms
 from plaudit.pocket.judge import judge
 from plaudit.pocket.prompts import Request, parse
 from plaudit.rewards.feature_nets import FeatureNet
-from plaudit.rewards.feature_statistics import FeatureSet, Moments
+from plaudit.rewards.feature_statistics import FeatureSet
 from plaudit.rewards.reward import Reward
 from plaudit.runs.files import write_json
 from plaudit.runs.looks import sheet
@@ -103,32 +104,26 @@ class Panel:
 
     def scores(self, images: Tensor) -> dict[str, Any]:
         """Raw scores under every reward and the judge's word, of (C * I, 3, H, W)."""
-        each, device = len(images) // len(self.classes), self.bench.device
+        each = len(images) // len(self.classes)
         texts = [name for name in self.classes for _ in range(each)]
         requests = [_request_of(name) for name in texts]
         spans = [slice(at, at + BATCH) for at in range(0, len(images), BATCH)]
-        with torch.no_grad():
-            rewards = {
-                name: [value for span in spans for value in reward(images[span].to(device), texts[span]).tolist()]
-                for name, reward in self.rewards.items()
-            }
+        rewards = raw_scores(self.rewards, images, texts, batch=BATCH, device=self.bench.device)
         right = [verdict.right for span in spans for verdict in judge(images[span], requests[span])]
         return {"rewards": rewards, "right": right}
 
     def seen(self, images: Tensor) -> dict[str, Tensor]:
         """What each measuring net sees, (C * I, D) float32."""
-        with torch.no_grad():
-            return {
-                name: torch.cat(
-                    [self.net(name)(part.to(self.bench.device)).float().cpu() for part in images.split(BATCH)]
-                )
-                for name in self.bench.nets
-            }
+        device = self.bench.device
+        return {name: features_seen(self.net(name), images, batch=BATCH, device=device) for name in self.bench.nets}
 
     def likeness(self, seen: Mapping[str, Tensor], images: int) -> dict[str, Any]:
         """Fidelity to real pictures by each net, of features of `images` pictures of each class."""
         return {
-            name: compare(self._as_set(name, features, images), self.real_features(name, MEASURES)).to_json()
+            name: compare(
+                feature_set(self.net(name), features, groups=torch.arange(len(features)) // images),
+                self.real_features(name, MEASURES),
+            ).to_json()
             for name, features in seen.items()
         }
 
@@ -150,13 +145,6 @@ class Panel:
         plan = self.bench.plan
         each = {TRAINING: plan.training_renders, MEASURES: plan.renders, OTHERS: plan.images}[seed]
         return renders_of(self.classes, images=each * len(self.classes), seed=seed)
-
-    def _as_set(self, net: str, features: Tensor, images: int) -> FeatureSet:
-        groups = torch.arange(len(features)) // images
-        return FeatureSet(
-            moments=Moments.of(features), sample=features, groups=groups, net=net,
-            fingerprint=self.net(net).fingerprint, images="pictures",
-        )  # fmt: skip
 
 
 def found_of(drawn: Drawn, measure: Measure, panel: Panel) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from plaudit.claims.ar_grpo.plan import Best, Plan, Training
+from plaudit.claims.scored_pictures import judged_by, trained_on
 from plaudit.core.errors import BadConfig
 from plaudit.generators.table import load_token_policy
 from plaudit.generators.token_policy import TokenPolicy
@@ -20,7 +21,7 @@ from plaudit.rewards.feature_table import load_feature_net
 from plaudit.rewards.loo_fid import LeaveOneOutFID, LooFidSettings
 from plaudit.rewards.mix import WeightedSum
 from plaudit.rewards.reward import Reward
-from plaudit.rewards.table import load_reward, load_rewards, read_spec
+from plaudit.rewards.table import load_reward, load_rewards
 
 NETS = ("pocket-imagereward", "pocket-pickscore")
 """that measure: the first, which shares nothing with the net of the training, decides; the second is its relative"""
@@ -53,14 +54,12 @@ class Bench:
     @property
     def trained(self) -> list[str]:
         """The names of the rewards that the preset is trained on."""
-        return [read_spec(spec)[0] for spec in self.task.rewards]
+        return trained_on(self.task)
 
     @property
     def judged_by(self) -> list[str]:
         """The names of all rewards that pictures are scored by; the last one is trained on by nothing."""
-        if self.task.held_out is None:
-            raise BadConfig("the claims need a reward that nothing is trained on, and the preset names none")
-        return [*self.trained, self.task.held_out]
+        return judged_by(self.task)
 
     @property
     def start_images(self) -> int:

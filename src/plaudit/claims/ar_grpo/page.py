@@ -113,7 +113,11 @@ def speed_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return table(
         ("seconds per image", "guided", "unguided", "ratio"),
         [
-            (words[row["what"]], _seconds(row["guided"]), _seconds(row["unguided"]), estimate(row["ratio"]))
+            (
+                words[row["what"]],
+                *(estimate(row[way], digits=4) for way in ("guided", "unguided")),
+                estimate(row["ratio"]),
+            )
             for row in rows
         ],
     )
@@ -155,7 +159,7 @@ def variant_scores_table(rows: Sequence[Mapping[str, Any]], rewards: Sequence[st
                 row["pictures"],
                 *(number(row["rewards"][name]["value"]) for name in rewards),
                 *(number(row.get(name)) for name in ("last_entropy", "off_target", "off_policy", "kl")),
-                "-" if "seconds_per_update" not in row else f"{row['seconds_per_update']:.1f}",
+                number(row.get("seconds_per_update"), digits=1),
             )
             for row in rows
         ],
@@ -184,10 +188,6 @@ def how_it_was_run(report: Mapping[str, Any]) -> Sequence[str]:
 def _headed(rewards: Sequence[str]) -> list[str]:
     """The last one is held out."""
     return [*rewards[:-1], f"{rewards[-1]} (held out)"]
-
-
-def _seconds(found: Mapping[str, float]) -> str:
-    return f"{found['value']:.4f} ({found['low']:.4f} to {found['high']:.4f})"
 
 
 def _size(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,10 +25,10 @@ from plaudit.claims.ar_grpo.plan import (
 )
 from plaudit.claims.ar_grpo.plots import class_rows, course_plot, curve_plot, guidance_plot, variant_plot
 from plaudit.claims.ar_grpo.tables import tables
-from plaudit.claims.ar_grpo.trainings import Progress, Store, run
+from plaudit.claims.ar_grpo.trainings import Store, run
 from plaudit.claims.ar_grpo.variants import BASE, INSTANCE_ONLY, MAIN
 from plaudit.claims.ar_grpo.verdicts import claims
-from plaudit.core.errors import BadConfig
+from plaudit.claims.work import Progress, finished, in_turn, seconds_of
 from plaudit.generators.table import GENERATORS
 from plaudit.pocket.folders import pocket_folder
 from plaudit.presets.ar_grpo import pocket_llamagen
@@ -57,21 +57,21 @@ def load_bench(plan: Plan, device: "torch.device") -> Bench:
     return Bench(plan=plan, task=task, sources=sources, device=device)
 
 
-def measure(store: Store) -> Iterator[tuple[Progress, float]]:
+def measure(store: Store) -> Iterator[tuple[Progress[Training], float]]:
     """Do what is missing, one training at a time; yields what was done, and the share of all work that is.
 
     The model before training comes first; if another process is at it, this one waits.
     """
-    every = list(trainings(store.bench.plan))
-    costs = [cost_of(it, store.bench, store.best()) for it in every]
-    work, done = sum(costs), 0.0
-    for it, part in zip(every, costs, strict=True):
-        for progress in run(it, store) if not it.trained else _after_base(it, store):
-            yield progress, (done + part * progress.done) / work
-        done += part
+    best = store.best()
+    return in_turn(
+        [
+            (cost_of(it, store.bench, best), _after_base(it, store) if it.trained else run(it, store))
+            for it in trainings(store.bench.plan)
+        ]
+    )
 
 
-def _after_base(it: Training, store: Store) -> Iterator[Progress]:
+def _after_base(it: Training, store: Store) -> Iterator[Progress[Training]]:
     while store.best() is None:
         for seed in store.bench.plan.seeds:
             for progress in run(base(seed), store):
@@ -95,11 +95,9 @@ def cost_of(it: Training, bench: Bench, best: Best | None) -> float:
 def report_of(store: Store) -> reports.Report:
     """All that was found, as JSON types. Raises BadConfig if a training or a measure is missing."""
     bench, plan, best = store.bench, store.bench.plan, store.best()
-    every = [(it, store.read(it)) for it in trainings(plan)]
-    finished = [(it, result) for it, result in every if result is not None]
-    if best is None or len(finished) < len(every):
-        raise BadConfig(f"{len(every) - len(finished)} of {len(every)} trainings are not finished yet")
-    found = found_in(plan, finished, rewards=bench.judged_by, nets=bench.nets, best=best, real=store.real())
+    results = finished(trainings(plan), store.read)
+    assert best is not None, "the preset cannot be finished without it"
+    found = found_in(plan, results, rewards=bench.judged_by, nets=bench.nets, best=best, real=store.real())
     main_one = training(MAIN, plan.seeds[0])
     config = config_of(main_one, bench, best)
     return reports.assemble(
@@ -120,7 +118,7 @@ def report_of(store: Store) -> reports.Report:
             "memory": asdict(memory_of(main_one, bench)),
             "sources": dict(bench.sources),
         },
-        seconds=sum(_seconds(result) for _, result in finished),
+        seconds=sum(seconds_of(result) for _, result in results),
     )
 
 
@@ -179,8 +177,7 @@ def _rows(store: Store, models: Mapping[str, Model], *, rows: int) -> dict[str, 
     for words, model in models.items():
         it = base(seed) if model.name == BASE else training(model.name, seed)
         measure_name = at_guidance(model.guidance)
-        file = next(store.measure_file(it, one) for one in store.wanted(it) if one.name == measure_name)
-        one = store.measured(it)[measure_name]
+        file, one = store.measure_files(it)[measure_name], store.measured(it)[measure_name]
         images = one["measure"]["images"]
         each = range(min(SHOWN_EACH, images))
         found[words] = {
@@ -194,10 +191,3 @@ def _grid(report: reports.Report, name: str, folder: Path) -> reports.Figure:
     grid = report["grids"][name]
     sheets = [folder / one["sheet"] for one in grid["models"].values()]
     return reports.Figure(ending=f"{name}.png", draw=lambda: class_rows(grid, folder), sheets=sheets)
-
-
-def _seconds(result: Mapping[str, Any]) -> float:
-    """Of training and of drawing for the measures."""
-    trained = sum(result["curve"]["seconds"]) if "curve" in result else 0.0
-    drawn = sum(one["seconds"] * len(one["right"]) for one in result["measured"].values())
-    return float(trained + drawn)

@@ -6,8 +6,8 @@ checkpoint stays. Several processes share the trainings between them. The model 
 guidance it is best decides what else is trained and drawn.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,21 @@ from plaudit.claims.ar_grpo.models import Bench, Work, config_of, content_of, se
 from plaudit.claims.ar_grpo.plan import UNGUIDED, Best, Measure, Training, at_guidance, base, look, measures, trainings
 from plaudit.claims.fingerprint import fingerprint
 from plaudit.claims.held_folder import held
-from plaudit.core.whole_files import write_whole
-from plaudit.runs.files import read_json, write_json
-from plaudit.runs.provenance import png_bytes
-from plaudit.runs.training import METRICS, Keeping, Log, train_in
+from plaudit.claims.kept_trainings import (
+    RESULT,
+    Found,
+    curves_of,
+    keep_look,
+    looks_in,
+    made_once,
+    measured_in,
+    read_training,
+    updates_in,
+)
+from plaudit.claims.work import Progress
+from plaudit.generators.token_policy import TokenPolicy
+from plaudit.runs.files import write_json
+from plaudit.runs.training import Keeping, train_in
 
 SAVE_EVERY = 10
 CURVE = (
@@ -30,16 +41,6 @@ CURVE = (
     "gradient_norm", "rate", "seconds",
 )  # fmt: skip
 """of an update's numbers, those that are kept"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """An update of some training, or a measure, is done."""
-
-    training: Training
-    done: float
-    """the share of its updates"""
-    what: str
 
 
 class Store:
@@ -90,38 +91,38 @@ class Store:
         """The training's measures. Raises BadConfig if the best guidance decides them and is not known yet."""
         return list(measures(self.bench.plan, it, self.best() if it.trained else None))
 
-    def measured(self, it: Training) -> dict[str, dict[str, Any]]:
-        """What the measures found that are there, by their names."""
-        found = {measure.name: read_json(self.measure_file(it, measure)) for measure in self.wanted(it)}
-        return {name: one for name, one in found.items() if one is not None}
+    def measure_files(self, it: Training) -> dict[str, Path]:
+        """Where what the training's measures found lies, or will, by their names. Raises BadConfig as `wanted`."""
+        return {measure.name: self.measure_file(it, measure) for measure in self.wanted(it)}
 
-    def read(self, it: Training) -> dict[str, Any] | None:
+    def measured(self, it: Training) -> dict[str, Found]:
+        """What the measures found that are there, by their names. Raises BadConfig as `wanted`."""
+        return measured_in(self.measure_files(it))
+
+    def missing(self, it: Training) -> list[Measure]:
+        """The measures that are not there yet. Raises BadConfig as `wanted`."""
+        found = self.measured(it)
+        return [measure for measure in self.wanted(it) if measure.name not in found]
+
+    def read(self, it: Training) -> Found | None:
         """The training with all its measures, None if anything is missing."""
         if it.trained and self.best() is None:
             return None
-        trained = read_json(self.place(it) / "result.json")
-        measured = self.measured(it)
-        if trained is None or len(measured) < len(self.wanted(it)):
-            return None
-        return {**trained, "measured": measured}
+        return read_training(self.place(it), self.measure_files(it))
 
-    def real(self) -> dict[str, Any]:
+    def real(self) -> Found:
         """What is said of real pictures; seen at the first call."""
         plan = self.bench.plan
         sizes = [plan.images, plan.renders, self.bench.judged_by, self.bench.nets, self.bench.task.prompts]
         file = self.folder / f"real-{fingerprint([sizes, self.bench.sources])}.json"
-        found: dict[str, Any] | None = read_json(file)
-        if found is None:
-            found = self.panel.real()
-            write_json(file, found)
-        return found
+        return made_once(file, self.panel.real)
 
     def unfinished(self) -> list[Training]:
         """Those of the plan that something is missing of."""
         return [it for it in trainings(self.bench.plan) if self.read(it) is None]
 
 
-def run(it: Training, store: Store) -> Iterator[Progress]:
+def run(it: Training, store: Store) -> Iterator[Progress[Training]]:
     """Train to the end from where it stands, and measure. Nothing happens if another process is at it.
 
     Raises BadConfig if the best guidance decides what is trained or drawn, and is not known yet.
@@ -132,25 +133,29 @@ def run(it: Training, store: Store) -> Iterator[Progress]:
             yield from _trained(it, store) if it.trained else _drawn_only(it, store)
 
 
-def _drawn_only(it: Training, store: Store) -> Iterator[Progress]:
+def _drawn_only(it: Training, store: Store) -> Iterator[Progress[Training]]:
     """The measures of the model before training, and how long drawing takes."""
     bench = store.bench
     policy = bench.load_policy(bench.task.model, device=bench.device)
-    for measure in store.wanted(it):
-        if measure.name not in store.measured(it):
-            measure_into(store.measure_file(it, measure), policy, measure, seed=it.seed, panel=store.panel)
-            yield Progress(training=it, done=1.0, what=f"drawn: {measure.name}")
+    yield from _drawn(it, store, store.missing(it), policy)
     # The time is the same at any guidance but none.
     guidances = {"unguided": UNGUIDED, "guided": max(bench.plan.guidances)}
     seconds = timed(policy, bench.task.prompts, guidances, times=bench.plan.timings)
-    write_json(store.place(it) / "result.json", {"training": asdict(it), "timing": seconds})
+    write_json(store.place(it) / RESULT, {"training": asdict(it), "timing": seconds})
     yield Progress(training=it, done=1.0, what="timed")
 
 
-def _trained(it: Training, store: Store) -> Iterator[Progress]:
+def _drawn(it: Training, store: Store, wanted: Iterable[Measure], policy: TokenPolicy) -> Iterator[Progress[Training]]:
+    """Each of the measures, of the policy's pictures."""
+    for measure in wanted:
+        measure_into(store.measure_file(it, measure), policy, measure, seed=it.seed, panel=store.panel)
+        yield Progress(training=it, done=1.0, what=f"drawn: {measure.name}")
+
+
+def _trained(it: Training, store: Store) -> Iterator[Progress[Training]]:
     """Updates, then measures."""
     place, bench, panel = store.place(it), store.bench, store.panel
-    wanted, net = store.wanted(it), bench.task.net
+    missing, net = store.missing(it), bench.task.net
     work = set_up(
         it, bench, store.best(), net=panel.net(net), reference=panel.real_features(net, TRAINING)
     )  # fmt: skip
@@ -159,24 +164,18 @@ def _trained(it: Training, store: Store) -> Iterator[Progress]:
     for update in train_in(place, trainer, keeping, look=partial(_look, it, store, work)):
         what = f"update {trainer.done}/{trainer.total}, reward {update.reward:.3f}, entropy {update.entropy:.3f}"
         yield Progress(training=it, done=trainer.done / trainer.total, what=what)
-    write_json(place / "result.json", _result(it, store))
+    write_json(place / RESULT, _result(it, store))
     with trainer.learner.averaged():
-        for measure in wanted:
-            if measure.name not in store.measured(it):
-                measure_into(store.measure_file(it, measure), work.policy, measure, seed=it.seed, panel=panel)
-                yield Progress(training=it, done=1.0, what=f"drawn: {measure.name}")
+        yield from _drawn(it, store, missing, work.policy)
 
 
 def _look(it: Training, store: Store, work: Work, done: int) -> dict[str, float]:
     """Draw some of each class with numbers that never change; keep what is said, return its means."""
-    place, panel, measure = store.place(it), store.panel, look(store.bench.plan)
+    panel, measure = store.panel, look(store.bench.plan)
     with work.trainer.learner.averaged():
         drawn = panel.draw(work.policy, measure, it.seed)
     found, _ = found_of(drawn, measure, panel)
-    write_whole(
-        place / "looks" / f"{done:06d}.png", png_bytes(shown_sheet(drawn.images, measure.images, panel.classes))
-    )
-    write_json(place / "looks" / f"{done:06d}.json", found)
+    keep_look(store.place(it), done, found, shown_sheet(drawn.images, measure.images, panel.classes))
     decides = store.bench.nets[0]
     means = {name: float(np.mean(values)) for name, values in found["rewards"].items()}
     return {
@@ -191,11 +190,9 @@ def _look(it: Training, store: Store, work: Work, done: int) -> dict[str, float]
 def _result(it: Training, store: Store) -> dict[str, Any]:
     """The training as the findings need it, as JSON types."""
     place, bench = store.place(it), store.bench
-    lines = [line for line in Log(place / METRICS).lines() if line["update"] > 0]
-    files = sorted((place / "looks").glob("*.json"))
     return {
         "training": asdict(it),
         "config": asdict(config_of(it, bench, store.best())),
-        "curve": {name: [line.get(name) for line in lines] for name in CURVE},
-        "looks": {str(int(file.stem)): read_json(file) for file in files},
+        "curve": curves_of(updates_in(place), CURVE),
+        "looks": looks_in(place),
     }

@@ -17,14 +17,15 @@ from torch import Tensor
 
 from plaudit.claims.r0.models import Bench
 from plaudit.claims.r0.plan import Measure
+from plaudit.claims.scored_pictures import feature_set, features_seen, raw_scores
 from plaudit.core.random_streams import noise_for
 from plaudit.core.whole_files import write_whole
 from plaudit.generators.denoising import Denoising
 from plaudit.methods.denoising_walk import draw_few_steps
 from plaudit.rewards.feature_nets import FeatureNet
-from plaudit.rewards.feature_statistics import FeatureSet, Moments, features_of
+from plaudit.rewards.feature_statistics import FeatureSet, features_of
 from plaudit.rewards.reward import Reward
-from plaudit.runs.files import read_json, write_json
+from plaudit.runs.files import write_json
 from plaudit.runs.looks import sheet
 from plaudit.runs.provenance import png_bytes
 from plaudit.suites.diversity import in_group_distance
@@ -113,24 +114,20 @@ class Judges:
         """Raw scores under every reward and the judge's word, of pictures of as many prompts."""
         prompts = [self.suite.prompts[place] for place in places]
         texts = [prompt.text for prompt in prompts]
-        spans = [slice(at, at + BATCH) for at in range(0, len(images), BATCH)]
-        with torch.no_grad():
-            rewards = {
-                name: [value for span in spans for value in reward(images[span], texts[span]).tolist()]
-                for name, reward in self.rewards.items()
-            }
+        rewards = raw_scores(self.rewards, images, texts, batch=BATCH, device=self.bench.device)
         return {"rewards": rewards, "right": [it.right for it in self.suite.judge(images.cpu(), prompts)]}
 
     def seen(self, images: Tensor) -> Tensor:
         """What the feature net sees, (B, D) float32."""
-        with torch.no_grad():
-            return torch.cat([self.net(part).float().cpu() for part in images.split(BATCH)])
+        return features_seen(self.net, images, batch=BATCH, device=self.bench.device)
 
     def likeness(self, features: Tensor, count: int, prompts: int | None) -> dict[str, Any]:
         """Fidelity of a prompt's first picture and of all `count`, by FIRST and ALL."""
         reference = self.reference(prompts)
-        found = {FIRST: compare(self._as_set(features[::count]), reference).to_json()}
-        return {**found, ALL: compare(self._as_set(features), reference).to_json() if count > 1 else found[FIRST]}
+        found = {FIRST: compare(feature_set(self.net, features[::count]), reference).to_json()}
+        if count == 1:
+            return {**found, ALL: found[FIRST]}
+        return {**found, ALL: compare(feature_set(self.net, features), reference).to_json()}
 
     def reference(self, prompts: int | None) -> FeatureSet:
         """Renders of these prompts."""
@@ -146,13 +143,6 @@ class Judges:
         several = pocket_renders(images_per_prompt=plan.several_images, num_prompts=plan.several_prompts, seed=2)
         distance = in_group_distance(torch.cat(list(several.batches())), plan.several_images)
         return {**self.likeness(seen.sample, count, prompts), "distance": distance.tolist()}
-
-    def _as_set(self, features: Tensor) -> FeatureSet:
-        net = self.net
-        return FeatureSet(
-            moments=Moments.of(features), sample=features, groups=None, net=net.name, fingerprint=net.fingerprint,
-            images="pictures",
-        )  # fmt: skip
 
 
 def measure_into(file: Path, draw: Draw, measure: Measure, *, seed: int, judges: Judges) -> None:
@@ -184,12 +174,6 @@ def timed(draws: Mapping[str, Draw], *, times: int, suite: Suite) -> dict[str, l
             started = time.monotonic()
             draw(texts, keys).cpu()
             found[name].append((time.monotonic() - started) / len(texts))
-    return found
-
-
-def read_measure(file: Path) -> dict[str, Any] | None:
-    """What `measure_into` left, None if it is not whole."""
-    found: dict[str, Any] | None = read_json(file)
     return found
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from plaudit.claims.r0.plan import MODEL, Plan, Times, Training
 from plaudit.claims.r0.variants import followed
+from plaudit.claims.scored_pictures import judged_by, trained_on
 from plaudit.core.errors import BadConfig
 from plaudit.generators.denoising import Denoising, DenoisingInBfloat16, denoising_of
 from plaudit.generators.table import load_generator
@@ -64,14 +65,12 @@ class Bench:
     @property
     def trained(self) -> list[str]:
         """The names of the rewards that R0+ is trained on."""
-        return [read_spec(spec)[0] for spec in self.task.rewards]
+        return trained_on(self.task)
 
     @property
     def judged_by(self) -> list[str]:
         """The names of all rewards that pictures are scored by; the last one is trained on by nothing."""
-        if self.task.held_out is None:
-            raise BadConfig("the claims need a reward that nothing is trained on, and the preset names none")
-        return [*self.trained, self.task.held_out]
+        return judged_by(self.task)
 
 
 @dataclass(frozen=True, kw_only=True)

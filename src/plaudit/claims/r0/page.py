@@ -125,8 +125,12 @@ def speed_table(row: Mapping[str, Any], size: Mapping[str, Any]) -> str:
     return table(
         ("", "calls of the network", "seconds per image"),
         [
-            (f"base, {size['base_steps']} guided steps", str(2 * size["base_steps"]), _seconds(row["guided"])),
-            (f"R0+, {size['steps']} steps", str(size["steps"]), _seconds(row["few"])),
+            (
+                f"base, {size['base_steps']} guided steps",
+                str(2 * size["base_steps"]),
+                estimate(row["guided"], digits=4),
+            ),
+            (f"R0+, {size['steps']} steps", str(size["steps"]), estimate(row["few"], digits=4)),
             ("ratio", f"{2 * size['base_steps'] / size['steps']:g}", estimate(row["ratio"])),
         ],
     )
@@ -164,7 +168,7 @@ def ablation_rewards_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 number(row["recall"]["value"]),
                 number(row["distance"]["value"]),
                 number(row.get("drift")),
-                "-" if "seconds_per_update" not in row else f"{row['seconds_per_update']:.1f}",
+                number(row.get("seconds_per_update"), digits=1),
             )
             for row in rows
         ],
@@ -184,10 +188,6 @@ def how_it_was_run(report: Mapping[str, Any]) -> Sequence[str]:
 
 def _rise(row: Mapping[str, Any], name: str) -> str:
     return estimate(row[name], signed=True) if name in row else "-"
-
-
-def _seconds(found: Mapping[str, float]) -> str:
-    return f"{found['value']:.4f} ({found['low']:.4f} to {found['high']:.4f})"
 
 
 def _size(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,10 +24,10 @@ from plaudit.claims.r0.plan import (
 )
 from plaudit.claims.r0.plots import ablation_plot, course_plot, curve_plot, judged_rows
 from plaudit.claims.r0.tables import tables
-from plaudit.claims.r0.trainings import Progress, Store, run
+from plaudit.claims.r0.trainings import Store, run
 from plaudit.claims.r0.variants import BASE, MAIN
 from plaudit.claims.r0.verdicts import claims
-from plaudit.core.errors import BadConfig
+from plaudit.claims.work import Progress, finished, in_turn, seconds_of
 from plaudit.generators.table import GENERATORS
 from plaudit.presets.r0 import pocket_r0_plus
 from plaudit.rewards.feature_table import FEATURE_NETS, USUAL_NET
@@ -55,27 +55,18 @@ def load_bench(plan: Plan, device: "torch.device") -> Bench:
     return Bench(plan=plan, task=task, base_steps=steps, base_guidance=guidance, sources=sources, device=device)
 
 
-def measure(store: Store) -> Iterator[tuple[Progress, float]]:
+def measure(store: Store) -> "Iterator[tuple[Progress[Training], float]]":
     """Do what is missing, one training at a time; yields what was done, and the share of all work that is."""
-    bench = store.bench
-    every = list(trainings(bench.plan))
-    costs = [cost(it, bench.plan, bench.task.config, store.wanted(it)) for it in every]
-    work, done = sum(costs), 0.0
-    for it, part in zip(every, costs, strict=True):
-        for progress in run(it, store):
-            yield progress, (done + part * progress.done) / work
-        done += part
+    plan, config = store.bench.plan, store.bench.task.config
+    return in_turn([(cost(it, plan, config, store.wanted(it)), run(it, store)) for it in trainings(plan)])
 
 
 def report_of(store: Store) -> reports.Report:
     """All that was found, as JSON types. Raises BadConfig if a training or a measure is missing."""
     bench, plan = store.bench, store.bench.plan
-    every = [(it, store.read(it)) for it in trainings(plan)]
-    finished = [(it, result) for it, result in every if result is not None]
-    if len(finished) < len(every):
-        raise BadConfig(f"{len(every) - len(finished)} of {len(every)} trainings are not finished yet")
+    results = finished(trainings(plan), store.read)
     tasks = [prompt.request.task for prompt in store.judges.suite.prompts]
-    found = found_in(plan, finished, rewards=bench.judged_by, tasks=tasks, real=store.real())
+    found = found_in(plan, results, rewards=bench.judged_by, tasks=tasks, real=store.real())
     config = config_of(training(MAIN, plan.seeds[0]), bench)
     return reports.assemble(
         SYSTEM,
@@ -94,7 +85,7 @@ def report_of(store: Store) -> reports.Report:
             "config": asdict(config),
             "sources": dict(bench.sources),
         },
-        seconds=sum(_seconds(result) for _, result in finished),
+        seconds=sum(seconds_of(result) for _, result in results),
     )
 
 
@@ -141,8 +132,7 @@ def _rows(store: Store, rows: "dict[str, tuple[Training, str]]") -> dict[str, An
     captions: list[str] = []
     for name, (it, measure_name) in rows.items():
         found = store.measured(it)[measure_name]
-        file = next(store.measure_file(it, one) for one in store.wanted(it) if one.name == measure_name)
-        sheets[name] = str(file.with_suffix(".png").relative_to(store.folder))
+        sheets[name] = str(store.measure_files(it)[measure_name].with_suffix(".png").relative_to(store.folder))
         images = found["measure"]["images"]
         verdicts[name] = [found["right"][found["places"].index(place) * images] for place in found["shown"]]
         captions = [store.judges.suite.prompts[place].text for place in found["shown"]]
@@ -156,10 +146,3 @@ def _grid(report: reports.Report, name: str, folder: Path) -> reports.Figure:
         ending=f"{name}.png", draw=lambda: judged_rows(sheets, grid["verdicts"], grid["captions"]),
         sheets=list(sheets.values()),
     )  # fmt: skip
-
-
-def _seconds(result: dict[str, Any]) -> float:
-    """Of training and of drawing for the measures."""
-    trained = sum(result["curve"]["seconds"]) if "curve" in result else 0.0
-    drawn = sum(one["seconds"] * len(one["right"]) for one in result["measured"].values())
-    return float(trained + drawn)

@@ -5,8 +5,8 @@ besides. So none is mistaken for another, and measures can be added to trainings
 checkpoint stays. Several processes share the trainings between them.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,30 +15,30 @@ import numpy as np
 
 from plaudit.claims.fingerprint import fingerprint
 from plaudit.claims.held_folder import held
-from plaudit.claims.r0.measuring import Draw, Judges, few_steps, measure_into, own_sampler, read_measure, timed
+from plaudit.claims.kept_trainings import (
+    RESULT,
+    Found,
+    curves_of,
+    keep_look,
+    looks_in,
+    made_once,
+    measured_in,
+    read_training,
+    updates_in,
+)
+from plaudit.claims.r0.measuring import Draw, Judges, few_steps, measure_into, own_sampler, timed
 from plaudit.claims.r0.models import Bench, Work, config_of, content_of, set_up, specs_of
 from plaudit.claims.r0.plan import FEW, MODEL, Measure, Training, look, measures, trainings
-from plaudit.core.whole_files import write_whole
+from plaudit.claims.work import Progress
 from plaudit.generators.denoising import denoising_of
 from plaudit.rewards.table import read_spec
-from plaudit.runs.files import read_json, write_json
+from plaudit.runs.files import write_json
 from plaudit.runs.looks import sheet
-from plaudit.runs.provenance import png_bytes
-from plaudit.runs.training import METRICS, Keeping, Log, train_in
+from plaudit.runs.training import Keeping, train_in
 
 SAVE_EVERY = 10
 CURVE = ("reward", "seconds", "drift", "agreement", "saturated", "distance", "gradient_norm", "rate")
 """of an update's numbers, those that are kept where a method has them"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """An update of some training, or a measure, is done."""
-
-    training: Training
-    done: float
-    """the share of its updates"""
-    what: str
 
 
 class Store:
@@ -68,18 +68,22 @@ class Store:
         """The training's measures."""
         return list(measures(self.bench.plan, it, self.bench.base_steps, self.bench.times))
 
-    def measured(self, it: Training) -> dict[str, dict[str, Any]]:
-        """What the measures found that are there, by their names."""
-        found = {measure.name: read_measure(self.measure_file(it, measure)) for measure in self.wanted(it)}
-        return {name: one for name, one in found.items() if one is not None}
+    def measure_files(self, it: Training) -> dict[str, Path]:
+        """Where what the training's measures found lies, or will, by their names."""
+        return {measure.name: self.measure_file(it, measure) for measure in self.wanted(it)}
 
-    def read(self, it: Training) -> dict[str, Any] | None:
+    def measured(self, it: Training) -> dict[str, Found]:
+        """What the measures found that are there, by their names."""
+        return measured_in(self.measure_files(it))
+
+    def missing(self, it: Training) -> list[Measure]:
+        """The measures that are not there yet."""
+        found = self.measured(it)
+        return [measure for measure in self.wanted(it) if measure.name not in found]
+
+    def read(self, it: Training) -> Found | None:
         """The training with all its measures, None if anything is missing."""
-        trained = read_json(self.place(it) / "result.json")
-        measured = self.measured(it)
-        if trained is None or len(measured) < len(self.wanted(it)):
-            return None
-        return {**trained, "measured": measured}
+        return read_training(self.place(it), self.measure_files(it))
 
     def real_file(self) -> Path:
         """Where the likeness of real pictures to real pictures lies."""
@@ -88,21 +92,17 @@ class Store:
         key = fingerprint([sizes, self.bench.sources.get("net")])
         return self.folder / f"real-{key}.json"
 
-    def real(self) -> dict[str, Any]:
+    def real(self) -> Found:
         """How like real pictures real pictures are; seen at the first call."""
-        file = self.real_file()
-        found: dict[str, Any] | None = read_json(file)
-        if found is None:
-            found = self.judges.real(self.bench.plan.prompts, self.bench.plan.images)
-            write_json(file, found)
-        return found
+        plan = self.bench.plan
+        return made_once(self.real_file(), lambda: self.judges.real(plan.prompts, plan.images))
 
     def unfinished(self) -> list[Training]:
         """Those of the plan that something is missing of."""
         return [it for it in trainings(self.bench.plan) if self.read(it) is None]
 
 
-def run(it: Training, store: Store) -> Iterator[Progress]:
+def run(it: Training, store: Store) -> Iterator[Progress[Training]]:
     """Train to the end from where it stands, and measure. Nothing happens if another process is at it."""
     place = store.place(it)
     with held(place) as alone:
@@ -114,21 +114,27 @@ def run(it: Training, store: Store) -> Iterator[Progress]:
             yield from _trained(it, store)
 
 
-def _drawn_only(it: Training, store: Store) -> Iterator[Progress]:
+def _drawn_only(it: Training, store: Store) -> Iterator[Progress[Training]]:
     """The pretrained model's measures, and how long drawing takes."""
-    bench, place = store.bench, store.place(it)
-    for measure in store.wanted(it):
-        if measure.name not in store.measured(it):
-            draw = _untrained(bench, measure)
-            measure_into(store.measure_file(it, measure), draw, measure, seed=it.seed, judges=store.judges)
-            yield Progress(training=it, done=1.0, what=f"drawn: {measure.name}")
+    bench = store.bench
+    yield from _drawn(it, store, store.missing(it), partial(_untrained, bench))
     wanted = next(measure for measure in store.wanted(it) if measure.name == FEW)
     few = few_steps(denoising_of(bench.load_model(MODEL, device=bench.device)), wanted)
     guided = own_sampler(bench.load_model(MODEL, device=bench.device, steps=bench.base_steps))
     draws: Mapping[str, Draw] = {"guided": guided, "few": few}
     seconds = timed(draws, times=bench.plan.timings, suite=store.judges.suite)
-    write_json(place / "result.json", {"training": asdict(it), "timing": seconds})
+    write_json(store.place(it) / RESULT, {"training": asdict(it), "timing": seconds})
     yield Progress(training=it, done=1.0, what="timed")
+
+
+def _drawn(
+    it: Training, store: Store, wanted: Iterable[Measure], draw_for: Callable[[Measure], Draw]
+) -> Iterator[Progress[Training]]:
+    """Each of the measures, of pictures drawn as `draw_for` says."""
+    for measure in wanted:
+        file = store.measure_file(it, measure)
+        measure_into(file, draw_for(measure), measure, seed=it.seed, judges=store.judges)
+        yield Progress(training=it, done=1.0, what=f"drawn: {measure.name}")
 
 
 def _untrained(bench: Bench, measure: Measure) -> Draw:
@@ -136,7 +142,7 @@ def _untrained(bench: Bench, measure: Measure) -> Draw:
     return own_sampler(generator) if measure.sampler == "guided" else few_steps(denoising_of(generator), measure)
 
 
-def _trained(it: Training, store: Store) -> Iterator[Progress]:
+def _trained(it: Training, store: Store) -> Iterator[Progress[Training]]:
     """Updates, then measures."""
     place, work = store.place(it), set_up(it, store.bench)
     trainer = work.trainer
@@ -144,27 +150,21 @@ def _trained(it: Training, store: Store) -> Iterator[Progress]:
     for update in train_in(place, trainer, keeping, look=partial(_look, it, store, work)):
         what = f"update {trainer.done}/{trainer.total}, reward {update.reward:.3f}"
         yield Progress(training=it, done=trainer.done / trainer.total, what=what)
-    write_json(place / "result.json", _result(it, store))
+    write_json(place / RESULT, _result(it, store))
     with trainer.learner.averaged():
-        for measure in store.wanted(it):
-            if measure.name not in store.measured(it):
-                draw = few_steps(work.denoising, measure)
-                measure_into(store.measure_file(it, measure), draw, measure, seed=it.seed, judges=store.judges)
-                yield Progress(training=it, done=1.0, what=f"drawn: {measure.name}")
+        yield from _drawn(it, store, store.missing(it), partial(few_steps, work.denoising))
 
 
 def _look(it: Training, store: Store, work: Work, done: int) -> dict[str, float]:
     """Draw some of the suite's prompts with noises that never change; keep the scores, return their means."""
-    judges, place = store.judges, store.place(it)
-    measure = look(store.bench.plan, it, store.bench.times)
+    judges, measure = store.judges, look(store.bench.plan, it, store.bench.times)
     with work.trainer.learner.averaged():
         drawn = judges.draw(few_steps(work.denoising, measure), measure, it.seed)
         drift = work.anchor.drift()
     found = {**judges.scores(drawn.images, drawn.places), "drift": drift}
     columns = min(8, len(drawn.images))
     shown = drawn.images[: len(drawn.images) // columns * columns].cpu()
-    write_whole(place / "looks" / f"{done:06d}.png", png_bytes(sheet(shown, columns)))
-    write_json(place / "looks" / f"{done:06d}.json", found)
+    keep_look(store.place(it), done, found, sheet(shown, columns))
     means = {name: float(np.mean(values)) for name, values in found["rewards"].items()}
     return {**means, "accuracy": float(np.mean(found["right"])), "drift": drift}
 
@@ -172,14 +172,13 @@ def _look(it: Training, store: Store, work: Work, done: int) -> dict[str, float]
 def _result(it: Training, store: Store) -> dict[str, Any]:
     """The training as the findings need it, as JSON types."""
     place, bench = store.place(it), store.bench
-    lines = [line for line in Log(place / METRICS).lines() if line["update"] > 0]
-    names = [name for name in CURVE if lines and name in lines[0]]
-    files = sorted((place / "looks").glob("*.json"))
+    updates = updates_in(place)
+    names = [name for name in CURVE if updates and name in updates[0]]
     specs = dict(map(read_spec, specs_of(it, bench)))
     return {
         "training": asdict(it),
         "config": asdict(config_of(it, bench)),
         "follows": [name for name, weight in specs.items() if weight],
-        "curve": {name: [line.get(name) for line in lines] for name in names},
-        "looks": {str(int(file.stem)): read_json(file) for file in files},
+        "curve": curves_of(updates, names),
+        "looks": looks_in(place),
     }

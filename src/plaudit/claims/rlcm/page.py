@@ -73,7 +73,7 @@ def task_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 estimate(row[method]["held_out_rise"], signed=True),
                 f"{number(row[method]['right_start'])} to {number(row[method]['right_end'])}",
                 f"{number(row[method]['general_start'])} to {number(row[method]['general_end'])}",
-                f"{row[method]['seconds_per_update']:.1f}",
+                number(row[method]["seconds_per_update"], digits=1),
             )
             for row in rows
             for method in ("rlcm", "ddpo")
@@ -105,7 +105,7 @@ def horizon_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 f"{row['horizon']} steps",
                 estimate(row["start"]),
                 estimate(row["end"]),
-                f"{row['seconds_per_update']:.1f}",
+                number(row["seconds_per_update"], digits=1),
             )
             for row in rows
         ],

@@ -23,7 +23,7 @@ from plaudit.claims.rlcm.plan import (
 )
 from plaudit.claims.rlcm.plots import curve_plot, long_plot, picture_rows
 from plaudit.claims.rlcm.verdicts import claims
-from plaudit.core.errors import BadConfig
+from plaudit.claims.work import Progress, finished
 from plaudit.generators.table import GENERATORS
 from plaudit.rewards.table import REWARDS, read_spec
 from plaudit.runs.looks import spread_over
@@ -48,7 +48,7 @@ def load_bench(plan: Plan, device: "torch.device") -> cells.Bench:
     return cells.Bench(plan=plan, sources=sources, device=device)
 
 
-def measure(store: cells.Store) -> Iterator[tuple[cells.Progress, float]]:
+def measure(store: cells.Store) -> Iterator[tuple[Progress[Training], float]]:
     """Train what is missing, one at a time; yields what was done, and the share of all work that is."""
     every = list(trainings(store.bench.plan))
     work = sum(map(cost, every))
@@ -56,19 +56,16 @@ def measure(store: cells.Store) -> Iterator[tuple[cells.Progress, float]]:
     for training in every:
         if store.read(training) is None:
             for progress in cells.run(training, store):
-                yield progress, (done + cost(training) * progress.update / training.updates) / work
+                yield progress, (done + cost(training) * progress.done) / work
             done += cost(training)
 
 
 def report_of(store: cells.Store) -> reports.Report:
     """All that was found, as JSON types. Raises BadConfig if a training is missing."""
     plan = store.bench.plan
-    results = {training: store.read(training) for training in trainings(plan)}
-    finished = {training: result for training, result in results.items() if result is not None}
-    if len(finished) < len(results):
-        raise BadConfig(f"{len(results) - len(finished)} of {len(results)} trainings are not finished yet")
-    found = found_in(plan, finished)
-    spent = sum(sum(result["curve"]["seconds"]) for result in finished.values())
+    results = dict(finished(trainings(plan), store.read))
+    found = found_in(plan, results)
+    spent = sum(sum(result["curve"]["seconds"]) for result in results.values())
     return reports.assemble(
         SYSTEM,
         claims(found),

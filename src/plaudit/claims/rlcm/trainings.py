@@ -16,8 +16,9 @@ from torch import Tensor
 
 from plaudit.claims.fingerprint import fingerprint
 from plaudit.claims.held_folder import held
-from plaudit.claims.rlcm.plan import Plan, Training
-from plaudit.core.whole_files import write_whole
+from plaudit.claims.kept_trainings import RESULT, Found, curves_of, keep_look, looks_in, updates_in
+from plaudit.claims.rlcm.plan import Plan, Training, trainings
+from plaudit.claims.work import Progress
 from plaudit.generators.generator import StepPolicy
 from plaudit.generators.policies import policy_of
 from plaudit.generators.step_policy import draw_images
@@ -30,11 +31,12 @@ from plaudit.rewards.reward import Reward
 from plaudit.rewards.table import load_reward, load_rewards, read_spec
 from plaudit.runs.files import read_json, write_json
 from plaudit.runs.looks import sheet, spread_over
-from plaudit.runs.provenance import png_bytes
 from plaudit.runs.records import opinions
-from plaudit.runs.training import METRICS, Keeping, Log, train_in
+from plaudit.runs.training import Keeping, train_in
 from plaudit.suites.run import pocket
 
+CURVE = ("queries", "reward", "seconds", "kl", "gradient_norm")
+"""of an update's numbers, those that are kept"""
 BATCH = 64
 """images drawn at once at a look"""
 SHOWN = 8
@@ -53,15 +55,6 @@ class Bench:
     load_one: Callable[..., Reward] = load_reward
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """An update of some training is done."""
-
-    training: Training
-    update: int
-    reward: float
-
-
 class Store:
     """The trainings' folders."""
 
@@ -75,10 +68,14 @@ class Store:
         key = fingerprint([content, looks, self.bench.sources, asdict(task_of(training))])
         return self.folder / f"{training.name}-s{training.seed}-{key}"
 
-    def read(self, training: Training) -> dict[str, Any] | None:
+    def read(self, training: Training) -> Found | None:
         """The finished training's result, None if it is not finished."""
-        found: dict[str, Any] | None = read_json(self.place(training) / "result.json")
+        found: Found | None = read_json(self.place(training) / RESULT)
         return found
+
+    def unfinished(self) -> list[Training]:
+        """Those of the plan that are not finished."""
+        return [training for training in trainings(self.bench.plan) if self.read(training) is None]
 
 
 def task_of(training: Training) -> Task:
@@ -91,7 +88,7 @@ def task_of(training: Training) -> Task:
     return replace(task, config=config)
 
 
-def run(training: Training, store: Store) -> Iterator[Progress]:
+def run(training: Training, store: Store) -> Iterator[Progress[Training]]:
     """Train to the end from where it stands, and leave result.json. Nothing happens if another process is at it."""
     place = store.place(training)
     with held(place) as alone:
@@ -106,8 +103,9 @@ def run(training: Training, store: Store) -> Iterator[Progress]:
         watch = _Watch(training, task, bench, place)
         keeping = Keeping(save_every=4, keep=1, look_every=training.look_every)
         for update in train_in(place, trainer, keeping, look=lambda done: watch.look(policy, done)):
-            yield Progress(training=training, update=trainer.done, reward=update.reward)
-        write_json(place / "result.json", _result(training, task, watch, policy))
+            what = f"update {trainer.done}/{training.updates}, reward {update.reward:.3f}"
+            yield Progress(training=training, done=trainer.done / training.updates, what=what)
+        write_json(place / RESULT, _result(training, task, watch, policy))
 
 
 def _policy(training: Training, task: Task, bench: Bench, *, steps: int) -> StepPolicy:
@@ -119,20 +117,18 @@ def _policy(training: Training, task: Task, bench: Bench, *, steps: int) -> Step
 
 def _result(training: Training, task: Task, watch: "_Watch", tuned: StepPolicy) -> dict[str, Any]:
     """All that the findings need, as JSON types."""
-    steps: dict[str, Any] = {str(training.steps): watch.looks()[str(training.updates)]}
+    looks = looks_in(watch.place)
+    steps: dict[str, Any] = {str(training.steps): looks[str(training.updates)]}
     for number in training.other_steps:
         other = _policy(training, task, watch.bench, steps=number)
         untuned = watch.measure(other, general=False)
         other.denoiser.load_state_dict(tuned.denoiser.state_dict())
         steps[str(number)] = {**watch.measure(other, general=True), "untuned": untuned["rewards"]}
-    updates = [line for line in Log(watch.place / METRICS).lines() if line["update"] > 0]
     return {
         "training": asdict(training),
         "rewards": {"trained": read_spec(task.rewards[0])[0], "held_out": task.held_out},
-        "curve": {
-            name: [line[name] for line in updates] for name in ("queries", "reward", "seconds", "kl", "gradient_norm")
-        },
-        "looks": watch.looks(),
+        "curve": curves_of(updates_in(watch.place), CURVE),
+        "looks": looks,
         "steps": steps,
     }
 
@@ -150,31 +146,28 @@ class _Watch:
 
     def look(self, policy: StepPolicy, done: int) -> dict[str, float]:
         """Measure, keep, and return the means for the log."""
-        found = self.measure(policy, general=done in (0, self.training.updates), file=f"{done:06d}.png")
-        write_json(self.place / "looks" / f"{done:06d}.json", found)
+        found, images = self._measured(policy, general=done in (0, self.training.updates))
+        shown = images[:SHOWN].cpu()
+        keep_look(self.place, done, found, sheet(shown, len(shown)))
         return {name: sum(values) / len(values) for name, values in found["rewards"].items()}
 
-    def measure(self, policy: StepPolicy, *, general: bool, file: str | None = None) -> dict[str, Any]:
+    def measure(self, policy: StepPolicy, *, general: bool) -> Found:
         """Scores of every image: under each reward, and by the judge where it knows the prompt."""
+        return self._measured(policy, general=general)[0]
+
+    def _measured(self, policy: StepPolicy, *, general: bool) -> tuple[Found, Tensor]:
+        """The scores, and the images (P, 3, H, W) of the task's prompts."""
         started = time.monotonic()
         images = self._drawn(policy, self._prompts)
         seconds = (time.monotonic() - started) / len(images)
         with torch.no_grad():
             rewards = {name: reward(images, self._prompts).tolist() for name, reward in self._rewards.items()}
-        if file is not None:
-            shown = images[:SHOWN].cpu()
-            write_whole(self.place / "looks" / file, png_bytes(sheet(shown, len(shown))))
-        found: dict[str, Any] = {"rewards": rewards, "right": _right(self._prompts, images), "draw_seconds": seconds}
+        found: Found = {"rewards": rewards, "right": _right(self._prompts, images), "draw_seconds": seconds}
         if general:
             chosen = [self._suite.prompts[place] for place in self._general]
             drawn = self._drawn(policy, [prompt.text for prompt in chosen])
             found["general"] = [verdict.right for verdict in self._suite.judge(drawn.cpu(), chosen)]
-        return found
-
-    def looks(self) -> dict[str, Any]:
-        """What was found, by the number of updates."""
-        files = sorted((self.place / "looks").glob("*.json"))
-        return {str(int(file.stem)): read_json(file) for file in files}
+        return found, images
 
     def _drawn(self, policy: StepPolicy, prompts: Sequence[str]) -> Tensor:
         keys: list[tuple[int | str, ...]] = [(self.training.seed, "look", place) for place in range(len(prompts))]
