@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-RUNNABLE = ("adding_a_reward.md", "adding_a_generator.md", "pocket_world.md")
+RUNNABLE = ("adding_a_reward.md", "adding_a_generator.md", "pocket_world.md", "plans.md")
 """pages whose examples need no weights"""
 RUNNABLE_WITH_WEIGHTS = ("loo_fid.md",)
 """and those whose examples run on embedded models in seconds"""

@@ -129,8 +129,17 @@ def test_a_licence_with_restrictions_has_a_page_and_a_free_one_has_none(entry):
     assert (entry.licence_page or "").startswith("https://") is not free
 
 
-@pytest.mark.parametrize("entry", [entry for entry in TOKENS if entry.needs], ids=lambda entry: entry.name)
-def test_a_token_model_is_fetched_as_its_named_pickles_and_a_text_encoder_of_safetensors(entry):
+LLAMAGENS = [entry for entry in TOKENS if entry.needs and entry.name.startswith("llamagen")]
+
+
+@pytest.mark.parametrize("entry", [entry for entry in TOKENS if entry.needs and entry not in LLAMAGENS])
+def test_a_janus_is_fetched_as_safetensors_alone(entry):
+    assert not [name for files in entry.needs for name in PICKLES if files.match(name)]
+    assert all(files.match("tokenizer.json") and files.match("model-00001.safetensors") for files in entry.needs)
+
+
+@pytest.mark.parametrize("entry", LLAMAGENS, ids=lambda entry: entry.name)
+def test_a_llamagen_is_fetched_as_its_named_pickles_and_a_text_encoder_of_safetensors(entry):
     pickles = {pattern for files in entry.needs for pattern in files.patterns if pattern.endswith(".pt")}
     assert len(pickles) == 2
     assert not any("*" in pattern for pattern in pickles)

@@ -1,11 +1,12 @@
 """The rows of published models that draw a picture token by token: which files of the hub, under which licence.
 
-They were published as pickles (.pt) alone, of which nothing but tensors is read. Their commits are not pinned: a file's
-sha256 is remembered at this machine's first download, and compared from then on. VQGAN's class-conditional transformer
-is not on the hub; `load_published_vqgan` reads it from where it was downloaded to.
+LlamaGens were published as pickles (.pt) alone, of which nothing but tensors is read. Their commits are not pinned: a
+file's sha256 is remembered at this machine's first download, and compared from then on. VQGAN's class-conditional
+transformer is not on the hub; `load_published_vqgan` reads it from where it was downloaded to. Januses come as
+safetensors in transformers' layout, of commits that are not pinned either. They write no plans before they are taught.
 """
 
-from plaudit.core.hub import HubFiles
+from plaudit.core.hub import MODEL_FILES, HubFiles
 from plaudit.core.registry import Entry
 
 _TARGET = "plaudit.generators.llamagen_files:load_published_llamagen"
@@ -66,6 +67,30 @@ def _by_caption(stage: int, pixels: int) -> Entry:
     )
 
 
+def _janus(size: str, *, millions: float, published: str) -> Entry:
+    """`millions` of weights, in half precision; scores are of guidance 5."""
+    hub_id = f"deepseek-community/Janus-Pro-{size}"
+    return Entry(
+        name=f"janus-pro-{size.lower()}",
+        target="plaudit.generators.janus_files:load_janus",
+        arguments={"folder": HubFiles(hub_id=hub_id, patterns=MODEL_FILES)},
+        summary=f"Janus-Pro-{size}, understands and draws token by token, may learn to plan (Chen et al. 2025)",
+        hub_id=hub_id,
+        licence="MIT (code), DeepSeek model licence (weights)",
+        restrictions="asks users to keep to its list of forbidden uses, and to pass that on",
+        licence_page="https://github.com/deepseek-ai/DeepSeek-LLM/blob/HEAD/LICENSE-MODEL",
+        size_mb=2 * millions,
+        facts={
+            "kind": "tokens",
+            "image_size": 384,
+            "tokens": 576,
+            "guidance": 5.0,
+            "plan": False,
+            "published": published,
+        },
+    )
+
+
 # Guidance and top_k are those of the sampling scripts beside the checkpoints. None is said there for 256 pixels, so
 # those of 384 are taken.
 TOKEN_MODELS = [
@@ -78,4 +103,6 @@ TOKEN_MODELS = [
     _by_class("3B", 384, millions=3096, fid=2.18, guidance=1.65),
     _by_caption(1, 256),
     _by_caption(2, 512),
+    _janus("1B", millions=2090, published="GenEval 0.73"),
+    _janus("7B", millions=7420, published="GenEval 0.80, DPG-Bench 84.19"),
 ]

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import torch
 
     from plaudit.generators.generator import NoiseGenerator
+    from plaudit.generators.plan_policy import PlanPolicy
     from plaudit.generators.token_policy import TokenPolicy
+    from plaudit.generators.tuned import Chosen
 
 _POCKET = "plaudit.generators.table:_load_pocket"
 _POCKET_TOKENS = "plaudit.generators.table:_load_pocket_tokens"
@@ -84,8 +86,9 @@ FAMILIES = {
 TOKEN_FAMILIES = {
     "llamagen": "plaudit.generators.llamagen_files:load_llamagen",
     "vqgan": "plaudit.generators.vqgan:load_vqgan",
+    "janus": "plaudit.generators.janus_files:load_janus",
 }
-"""by the format that a folder's config.json names: who loads it, as `load(folder, *, device, dtype)`"""
+"""by the format, or model type, that a folder's config.json names: who loads it, as `load(folder, *, device, dtype)`"""
 
 
 def load_generator(
@@ -108,14 +111,13 @@ def load_generator(
     from plaudit.generators.tuned import choose, lay_over, sampling_of
 
     chosen = choose(name_or_folder, lora=lora, scale=lora_scale, steps=steps)
-    if (sampling := sampling_of(chosen)) is not None:
-        from plaudit.generators.token_generator import TokenGenerator
-
+    if sampling_of(chosen) is not None:
         if steps is not None:
             raise BadConfig(
                 f"{chosen.model!r} draws a picture token by token and takes no sampling steps; leave them out"
             )
-        generator: NoiseGenerator = TokenGenerator(_load_tokens(chosen.model, device=device, dtype=dtype), sampling)
+        policy = _load_tokens(chosen.model, device=device, dtype=dtype)
+        generator: NoiseGenerator = _of_tokens(policy, chosen)
     else:
         generator = _load(chosen.model, steps=chosen.steps, device=device, dtype=dtype)
     for patch in chosen.patches:
@@ -125,6 +127,18 @@ def load_generator(
 
         return FewSteps(generator, steps=chosen.steps or 1, shift=last.shift, start=last.start)
     return generator
+
+
+def _of_tokens(policy: "TokenPolicy | PlanPolicy", chosen: "Chosen") -> "NoiseGenerator":
+    """The policy as a generator, sampled as what is laid over it, or its row, says."""
+    from plaudit.generators.plan_generator import PlanGenerator
+    from plaudit.generators.plan_policy import PlanPolicy
+    from plaudit.generators.token_generator import TokenGenerator
+    from plaudit.generators.tuned import plan_sampling_of, sampling_of
+
+    if isinstance(policy, PlanPolicy):
+        return PlanGenerator(policy, plan_sampling_of(chosen))
+    return TokenGenerator(policy, sampling_of(chosen))
 
 
 def _load(
@@ -151,8 +165,10 @@ def load_token_policy(
 ) -> "TokenPolicy":
     """The model that draws token by token, of a row's name, its own folder, or a training's with what it learned.
 
-    Float32 on the CPU unless told otherwise. Raises UnknownName with the nearest name, or BadConfig.
+    One that may write plans draws without them here; `load_plan_policy` gives the model that writes. Float32 on the CPU
+    unless told otherwise. Raises UnknownName with the nearest name, or BadConfig.
     """
+    from plaudit.generators.plan_generator import PlanGenerator
     from plaudit.generators.token_generator import TokenGenerator
     from plaudit.generators.tuned import choose
 
@@ -168,8 +184,30 @@ def load_token_policy(
         entry = GENERATORS.row_of(model) or GENERATORS.find(model)
         raise BadConfig(f"{entry.name!r} draws from noise, not token by token as {known} do")
     generator = load_generator(name_or_folder, device=device, dtype=dtype)
+    if isinstance(generator, PlanGenerator):
+        return generator.policy.direct
     assert isinstance(generator, TokenGenerator)
     return generator.policy
+
+
+def load_plan_policy(
+    name_or_folder: str, *, device: "torch.device | str | None" = None, dtype: "torch.dtype | None" = None
+) -> "PlanPolicy":
+    """The model that writes plans and draws them, of a row's name, its own folder, or a training's.
+
+    Float32 on the CPU unless told otherwise. Raises UnknownName with the nearest name, or BadConfig.
+    """
+    from plaudit.generators.plan_generator import PlanGenerator
+    from plaudit.generators.tuned import choose
+
+    if draws_tokens(choose(name_or_folder).model):
+        generator = load_generator(name_or_folder, device=device, dtype=dtype)
+        if isinstance(generator, PlanGenerator):
+            return generator.policy
+    elif GENERATORS.row_of(name_or_folder) is None and not Path(name_or_folder).expanduser().is_dir():
+        GENERATORS.find(name_or_folder)
+    known = ", ".join(row.name for row in GENERATORS if "plan" in row.facts)
+    raise BadConfig(f"{name_or_folder!r} writes no plans; models that do, or may learn it, are {known}")
 
 
 def draws_tokens(name_or_folder: str) -> bool:
@@ -186,15 +224,23 @@ def draws_tokens(name_or_folder: str) -> bool:
 
 def _load_tokens(
     name_or_folder: str, *, device: "torch.device | str | None", dtype: "torch.dtype | None"
-) -> "TokenPolicy":
-    """`load_token_policy`'s, with nothing laid over it."""
+) -> "TokenPolicy | PlanPolicy":
+    """A model that draws token by token, with nothing laid over it."""
     if (entry := GENERATORS.row_of(name_or_folder)) is not None:
-        return cast("TokenPolicy", entry.build(device=device, dtype=dtype))
+        return cast("TokenPolicy | PlanPolicy", entry.build(device=device, dtype=dtype))
+    return _tokens_in(Path(name_or_folder).expanduser(), device=device, dtype=dtype)
+
+
+def _tokens_in(
+    folder: Path, *, device: "torch.device | str | None", dtype: "torch.dtype | None"
+) -> "TokenPolicy | PlanPolicy":
+    """The model of a folder, by the format that its config.json names. Raises BadConfig for one of none."""
     from plaudit.generators.token_files import format_of
 
-    folder = Path(name_or_folder).expanduser()
-    module, loader = TOKEN_FAMILIES[str(format_of(folder))].split(":")
-    return cast("TokenPolicy", getattr(import_module(module), loader)(folder, device=device, dtype=dtype))
+    if (said := format_of(folder)) not in TOKEN_FAMILIES:
+        raise BadConfig(f"{folder} holds no model that draws token by token: its format is {said!r}")
+    module, loader = TOKEN_FAMILIES[str(said)].split(":")
+    return cast("TokenPolicy | PlanPolicy", getattr(import_module(module), loader)(folder, device=device, dtype=dtype))
 
 
 def _load_pocket(
@@ -212,11 +258,10 @@ def _load_pocket(
 
 def _load_pocket_tokens(
     name: str, *, device: "torch.device | str | None" = None, dtype: "torch.dtype | None" = None
-) -> "TokenPolicy":
-    from plaudit.generators.llamagen_files import load_llamagen
+) -> "TokenPolicy | PlanPolicy":
     from plaudit.pocket.folders import pocket_folder
 
-    return load_llamagen(pocket_folder(name), device=device, dtype=dtype)
+    return _tokens_in(pocket_folder(name), device=device, dtype=dtype)
 
 
 def _from_folder(

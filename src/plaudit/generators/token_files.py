@@ -68,12 +68,12 @@ def read_config(folder: Path, kind: str) -> dict[str, Any]:
 
 
 def format_of(folder: Path) -> str | None:
-    """The format that the folder's config.json names; None if it is no folder of a token model."""
+    """The format, or transformers' model type, that the folder's config.json names; None if it has none."""
     try:
         found: Any = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    said = found.get("format") if isinstance(found, dict) else None
+    said = found.get("format", found.get("model_type")) if isinstance(found, dict) else None
     return said if isinstance(said, str) else None
 
 

@@ -4,7 +4,7 @@ A group of images of a prompt, and with guidance each image's second reading, ar
 for a whole image from the start, so that nothing is copied while tokens come, and no prefix is read twice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -89,19 +89,31 @@ def score_tokens(
     sampling = sampling or Sampling()
     rows = policy.beside_none(condition) if sampling.guided else condition
     hidden = policy.hidden(tokens.repeat(2, 1) if sampling.guided else tokens, rows)
+    return score_states(policy.logits, hidden, tokens, vocabulary=policy.vocabulary, sampling=sampling)
+
+
+def score_states(
+    head: Callable[[Tensor], Tensor], hidden: Tensor, tokens: Tensor, *, vocabulary: int, sampling: Sampling
+) -> Scored:
+    """The log-probabilities and entropies of tokens (B, n) that the head's logits of states (B, n, D) foretell.
+
+    With guidance, of states (2 B, n, D): the prompts', then those of none. In chunks of places, as `score_tokens` says.
+    """
     parts = [
-        _score(policy, hidden[:, at], tokens[:, at], sampling)
-        for at in _chunks(policy.num_tokens, max(1, CHUNK_NUMBERS // (len(hidden) * policy.vocabulary)))
+        _score(head, hidden[:, at], tokens[:, at], sampling)
+        for at in _chunks(tokens.shape[1], max(1, CHUNK_NUMBERS // (len(hidden) * vocabulary)))
     ]
     log_probs, entropies = (torch.cat(column, dim=1) for column in zip(*parts, strict=True))
     return Scored(log_probs=log_probs, entropies=entropies)
 
 
-def _score(policy: TokenPolicy, hidden: Tensor, tokens: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+def _score(
+    head: Callable[[Tensor], Tensor], hidden: Tensor, tokens: Tensor, sampling: Sampling
+) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies (B, n) of n places."""
 
     def of(states: Tensor) -> tuple[Tensor, Tensor]:
-        found = token_log_probs(_paired(policy.logits(states), sampling), sampling)
+        found = token_log_probs(_paired(head(states), sampling), sampling)
         # Cut tokens are never drawn: nothing times minus infinity is nothing here.
         entropies = -(found.exp() * found.clamp_min(torch.finfo(found.dtype).min)).sum(dim=-1)
         return found.gather(-1, tokens[..., None]).squeeze(-1), entropies

@@ -32,6 +32,8 @@ UNET_FOLDER, TRANSFORMER_FOLDER = "unet", "transformer"
 """of a pipeline, with all weights of its denoiser"""
 TOKEN_WEIGHTS = "transformer.safetensors"
 """all weights of the transformer of a model that draws token by token"""
+ADAPTER_FILE = "adapter_model.safetensors"
+"""the name under which peft finds a LoRA in a folder: one over a model that draws token by token"""
 SCHEDULER_FOLDER = "scheduler"
 """of a pipeline, with the settings of its sampler"""
 
@@ -137,7 +139,11 @@ def save_all(denoiser: Any, folder: Path) -> Path:
 def save_trained(network: Any, folder: Path) -> Path:
     """Write what was trained into the folder, each kind as whoever loads it looks for it; its place there."""
     if has_lora(network):
-        return save_lora(network, folder)
+        if isinstance(network, ModelMixin):
+            return save_lora(network, folder)
+        from plaudit.generators.adapters import save_adapter
+
+        return save_adapter(network, folder)
     return save_all(network, folder) if isinstance(network, ModelMixin) else save_tokens(network, folder)
 
 

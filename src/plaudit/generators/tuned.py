@@ -14,13 +14,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from plaudit.core.errors import BadConfig
+from plaudit.generators.adapters import merge_adapter
 from plaudit.generators.decoding import LatentGenerator
 from plaudit.generators.lora import merge_lora
+from plaudit.generators.plan_generator import PlanGenerator
+from plaudit.generators.plan_policy import PlanSampling
+from plaudit.generators.plan_words import SETTINGS_FILE
 from plaudit.generators.table import GENERATORS, draws_tokens
 from plaudit.generators.token_generator import TokenGenerator
 from plaudit.generators.token_policy import Sampling
-from plaudit.generators.trained_part import LORA_FILE, TOKEN_WEIGHTS, TRANSFORMER_FOLDER, UNET_FOLDER
+from plaudit.generators.trained_part import (
+    ADAPTER_FILE,
+    LORA_FILE,
+    TOKEN_WEIGHTS,
+    TRANSFORMER_FOLDER,
+    UNET_FOLDER,
+)
 from plaudit.rewards.checkpoint_files import fitting
+
+_LEFT = (LORA_FILE, UNET_FOLDER, TRANSFORMER_FOLDER, TOKEN_WEIGHTS, ADAPTER_FILE)
+"""what trainings leave their weights as"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +43,7 @@ class Patch:
     place: Path
     """as it was named: a training's folder, a LoRA's, or its file"""
     weights: Path
-    """a LoRA's file, the folder of a whole denoiser, or the file of a token model's whole transformer"""
+    """a LoRA's file, the folder of a whole denoiser, or the file of a token model's whole transformer, or LoRA"""
     scale: float = 1.0
     shift: float | None = None
     """of the grid on which it draws in few steps without guidance (R0); None: it is sampled as the model below is"""
@@ -38,16 +51,18 @@ class Patch:
     """of the same grid"""
     sampling: Sampling | None = None
     """how a token model that was so trained is sampled; None: no such training's"""
+    words: Sampling | None = None
+    """how it writes its plans; None: it was not trained with any"""
 
     @property
     def of_tokens(self) -> bool:
         """Whether it is of a model that draws token by token."""
-        return self.weights.name == TOKEN_WEIGHTS
+        return self.weights.name in (TOKEN_WEIGHTS, ADAPTER_FILE)
 
     @property
     def whole(self) -> bool:
         """Whether it takes the place of all weights, and is not added to some."""
-        return self.of_tokens or self.weights.is_dir()
+        return self.weights.name == TOKEN_WEIGHTS or self.weights.is_dir()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +132,7 @@ def training_in(folder: Path) -> Training | None:
     settings = content.get("settings")
     if not isinstance(settings, dict) or not isinstance(settings.get("model"), str):
         raise BadConfig(f"{str(file)!r} is damaged: it does not say which model was trained")
-    places = (file.parent / name for name in (LORA_FILE, UNET_FOLDER, TRANSFORMER_FOLDER, TOKEN_WEIGHTS))
+    places = (file.parent / name for name in _LEFT)
     weights = next((it for it in places if it.exists()), None)
     if weights is None:
         method = content.get("method", "rlcm")
@@ -129,7 +144,8 @@ def training_in(folder: Path) -> Training | None:
     sampling = content.get("sampling") or {"steps": settings.get("steps")}
     patch = Patch(
         place=folder, weights=weights, shift=sampling.get("shift"), start=sampling.get("start", 1.0),
-        sampling=sampling_from(sampling) if weights.name == TOKEN_WEIGHTS else None,
+        sampling=sampling_from(sampling) if weights.name in (TOKEN_WEIGHTS, ADAPTER_FILE) else None,
+        words=sampling_from(sampling["words"]) if sampling.get("words") else None,
     )  # fmt: skip
     return Training(model=settings["model"], steps=sampling.get("steps"), patch=patch)
 
@@ -148,6 +164,22 @@ def sampling_of(chosen: Chosen) -> Sampling | None:
     return sampling_from(row.facts if row is not None else {})
 
 
+def plan_sampling_of(chosen: Chosen) -> PlanSampling:
+    """How a model that may write plans is sampled: the picture as `sampling_of` says, the words as its training did.
+
+    A training without words taught it to draw at once. Without a training over it, a row says if it writes plans, and a
+    folder by its plan.json: published models are spoken to without.
+    """
+    image = sampling_of(chosen) or Sampling()
+    for patch in reversed(chosen.patches):
+        if patch.sampling is not None:
+            return PlanSampling(words=patch.words or Sampling(), image=image, plan=patch.words is not None)
+    row = GENERATORS.row_of(chosen.model)
+    folder = Path(chosen.model).expanduser()
+    plan = row.facts.get("plan", False) if row is not None else (folder / SETTINGS_FILE).is_file()
+    return PlanSampling(image=image, plan=bool(plan))
+
+
 def sampling_from(said: Mapping[str, Any]) -> Sampling:
     """The sampling that a row's facts, or a training's run.json, speak of; plain where they say nothing."""
     return Sampling(**{field.name: said[field.name] for field in fields(Sampling) if field.name in said})
@@ -155,7 +187,7 @@ def sampling_from(said: Mapping[str, Any]) -> Sampling:
 
 def lay_over(generator: Any, patch: Patch) -> None:
     """Change the generator's network by the patch, in place. Raises BadConfig if it is not one that can be."""
-    if patch.of_tokens or isinstance(generator, TokenGenerator):
+    if patch.of_tokens or isinstance(generator, TokenGenerator | PlanGenerator):
         _take_transformer(generator, patch)
         return
     from diffusers import SD3Transformer2DModel, UNet2DConditionModel
@@ -173,18 +205,21 @@ def lay_over(generator: Any, patch: Patch) -> None:
 
 
 def _take_transformer(generator: Any, patch: Patch) -> None:
-    """Give a token model's transformer all weights of another of its kind."""
+    """Give a token model's transformer all weights of another of its kind, or add a LoRA to its own."""
     if not patch.of_tokens:
         raise BadConfig(
             f"{str(patch.place)!r} is of a model that draws from noise, and cannot be laid over one that draws token "
             "by token; choose another model"
         )
-    if not isinstance(generator, TokenGenerator):
+    if not isinstance(generator, TokenGenerator | PlanGenerator):
         raise BadConfig(
             f"{str(patch.place)!r} is of a model that draws token by token, and cannot be laid over "
             f"{type(generator).__name__}; choose another model"
         )
     transformer = generator.policy.transformer
+    if not patch.whole:
+        merge_adapter(transformer, patch.weights, scale=patch.scale)
+        return
     try:
         weights = load_file(patch.weights)
     except (SafetensorError, OSError) as error:
@@ -218,9 +253,10 @@ def _patch_at(place: str | Path, over: Training | None, scale: float) -> Patch:
         return _scaled(replace(over.patch, place=path), scale)
     found = path.expanduser()
     if found.is_dir():
-        if not (found / LORA_FILE).is_file():
+        held = [found / name for name in (LORA_FILE, ADAPTER_FILE) if (found / name).is_file()]
+        if not held:
             raise BadConfig(f"{str(place)!r} is neither a training's folder nor one that holds {LORA_FILE}")
-        found = found / LORA_FILE
+        found = held[0]
     if not found.is_file():
         raise BadConfig(f"there is no LoRA at {str(place)!r}; give a training's folder, or a file such as {LORA_FILE}")
     if found.suffix != ".safetensors":

@@ -94,6 +94,9 @@ def check_finite(scores: Mapping[str, Tensor], prompt_of: Callable[[int], str]) 
 
 def _ask(name: str, reward: Reward, piece: Piece) -> Tensor:
     """Scores (B,), float32. A thread starts with gradients on, so that they are switched off here."""
+    if not piece.prompts:
+        # Of a process that has no share of them; a reward need not know what to say of nothing.
+        return torch.zeros(0, device=piece.images.device)
     try:
         with torch.no_grad():
             scores = reward(piece.images, piece.prompts)

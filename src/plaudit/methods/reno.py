@@ -17,6 +17,7 @@ from torch import Tensor
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.generator import NoiseGenerator
+from plaudit.generators.plan_generator import PlanGenerator
 from plaudit.generators.token_generator import TokenGenerator
 from plaudit.methods.early_stop import EarlyStop
 from plaudit.methods.losses import (
@@ -111,7 +112,7 @@ def optimise_noise(
                 f"noise optimisation follows gradients, and the reward {name!r} has none; "
                 "use a differentiable reward, or a search: best-of-n or evolve"
             )
-    if config.steps > 1 and isinstance(generator, TokenGenerator):
+    if config.steps > 1 and isinstance(generator, TokenGenerator | PlanGenerator):
         raise BadConfig(
             f"noise optimisation follows gradients, and none reaches the noise of {type(generator.policy).__name__}, "
             "which picks tokens; use a search: best-of-n or evolve"

@@ -69,6 +69,27 @@ REWARDS = Registry(
         *(
             Entry(
                 name=name,
+                # A judge of the pocket world only, and so built above this layer.
+                target="plaudit.pocket.vqa_judge:load_pocket_vqa",
+                arguments={"name": "pocket-vqa", "protocol": protocol},
+                summary=f"BLIP asked for each requirement of the prompt: {total}",
+                facts={
+                    "raw_scale": (0.0, 1.0),
+                    "default_weight": 1.0,
+                    "paper": paper,
+                    "differentiable": protocol != "hard",
+                },
+            )
+            for name, protocol, total, paper in (
+                ("pocket-vqa", "fraction", "the share that is met", "Hu et al. 2023, TIFA"),
+                ("vqa", "fraction", "the share that is met (pocket-vqa)", "Hu et al. 2023, TIFA"),
+                ("pocket-vqa-product", "product", "P(all are met)", "Huang et al. 2023, T2I-CompBench"),
+                ("pocket-vqa-hard", "hard", "1 if all are met, else 0; no gradient", "Zhang et al. 2025, ReasonGen-R1"),
+            )
+        ),
+        *(
+            Entry(
+                name=name,
                 target="plaudit.rewards.jpeg:jpeg_size",
                 arguments={"sign": sign},
                 summary=f"{sized} the JPEG file in kB, quality 95; no gradient",

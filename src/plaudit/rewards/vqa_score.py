@@ -1,8 +1,9 @@
 """BLIP asked about a picture: the probability that it answers yes. After BLIP (Li et al. 2022).
 
-Two published protocols. BLIP-VQA (Huang et al. 2023, T2I-CompBench) asks "{noun phrase}?" of each thing that the
-prompt names, and multiplies P(yes) / (P(yes) + P(no)). VQAScore (Lin et al. 2024) asks once whether the picture shows
-the whole prompt, and takes P(yes) among all answers. Both read the first token of the answer.
+A protocol says what is asked of a prompt, and what is made of the answers; two published ones are here. BLIP-VQA (Huang
+et al. 2023, T2I-CompBench) asks "{noun phrase}?" of each thing that the prompt names, and multiplies
+P(yes) / (P(yes) + P(no)). VQAScore (Lin et al. 2024) asks once whether the picture shows the whole prompt, and takes
+P(yes) among all answers. Both read the first token of the answer.
 
 Differs from the model library's own pipeline, as the published code does: a question begins with [ENC] and is
 cleaned as in BLIP's training. Differs from the published code: gradients reach the image, noun phrases are found by
@@ -14,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -35,11 +36,13 @@ class VqaProtocol:
     """What is asked of a prompt, and what is made of the answers."""
 
     questions: Callable[[str], Sequence[str]]
-    """at least one for each prompt; their scores are multiplied"""
+    """at least one for each prompt"""
     against_no: bool
     """P(yes) / (P(yes) + P(no)), else P(yes) among all tokens"""
     max_tokens: int
     """of a question; what goes beyond is cut"""
+    total: Literal["product", "mean", "all"] = "product"
+    """of the questions' scores; "all" is 1 if each is above a half, else 0, and has no gradient"""
 
 
 def ask_each_phrase(prompt: str) -> list[str]:
@@ -61,8 +64,6 @@ PROTOCOLS = {
 class BlipVqa:
     """P(yes) of a BlipForQuestionAnswering, 0 to 1, higher is better. Keeps the Reward contract."""
 
-    differentiable = True
-
     def __init__(
         self,
         model: Any,
@@ -76,6 +77,7 @@ class BlipVqa:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.protocol = protocol
+        self.differentiable = protocol.total != "all"
         self.checkpointing = checkpointing
         self._mean, self._std = normalisation
         self._yes, self._no = (_only_token(tokenizer, word) for word in ("yes", "no"))
@@ -86,7 +88,7 @@ class BlipVqa:
         cls,
         folder: str | Path,
         *,
-        protocol: str = "blip-vqa",
+        protocol: str | VqaProtocol = "blip-vqa",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         checkpointing: bool = False,
@@ -94,7 +96,7 @@ class BlipVqa:
         """The reward of a BlipForQuestionAnswering folder, frozen. Raises BadConfig if it does not hold one."""
         from transformers import BertTokenizer, BlipForQuestionAnswering
 
-        if protocol not in PROTOCOLS:
+        if isinstance(protocol, str) and protocol not in PROTOCOLS:
             raise BadConfig(f"no protocol {protocol!r} for BLIP; there are {', '.join(PROTOCOLS)}")
         folder = Path(folder)
         _check_files(folder)
@@ -113,7 +115,7 @@ class BlipVqa:
         return cls(
             model,
             BertTokenizer.from_pretrained(str(folder), local_files_only=True),
-            protocol=PROTOCOLS[protocol],
+            protocol=PROTOCOLS[protocol] if isinstance(protocol, str) else protocol,
             normalisation=_read_normalisation(folder),
             checkpointing=checkpointing,
         )
@@ -126,7 +128,27 @@ class BlipVqa:
         rows = torch.tensor([row for row, questions in enumerate(asked) for _ in questions], device=images.device)
         probabilities = self._answer(self._see(images)[rows], [ids for questions in asked for ids in questions])
         parts = probabilities.split([len(questions) for questions in asked])
-        return torch.stack([part.prod() for part in parts])
+        return torch.stack([self._total(part) for part in parts])
+
+    def yes(self, images: Tensor, questions: Sequence[str]) -> Tensor:
+        """The scores (B,) of questions, each about its own picture of images (B, 3, H, W) in [0, 1]."""
+        return self._answer(self._see(images), [self._ids(question) for question in questions])
+
+    @torch.no_grad()
+    def say(self, images: Tensor, questions: Sequence[str], *, max_tokens: int = 8) -> list[str]:
+        """The likeliest words that answer questions, each about its own picture of images (B, 3, H, W) in [0, 1]."""
+        seen, stop = self._see(images), int(self.model.config.text_config.sep_token_id)
+        answers = []
+        for row, question in enumerate(questions):  # one by one: `_answer` says why lengths must not be mixed
+            ids = torch.tensor([self._ids(question)], device=images.device)
+            said: list[int] = []
+            while len(said) < max_tokens:
+                found = int(self._read(seen[row : row + 1], ids, said)[0].argmax())
+                if found == stop:
+                    break
+                said.append(found)
+            answers.append(str(self.tokenizer.decode(said, skip_special_tokens=True)).strip())
+        return answers
 
     def forget_prompts(self) -> None:
         """Empty the cache of tokenised questions."""
@@ -164,12 +186,18 @@ class BlipVqa:
             return (logits[:, self._yes] - logits[:, self._no]).sigmoid()
         return logits.log_softmax(dim=-1)[:, self._yes].exp()
 
-    def _read(self, image_tokens: Tensor, ids: Tensor) -> Tensor:
-        """Logits (Q, V) of the first tokens of the answers to questions (Q, L)."""
+    def _total(self, scores: Tensor) -> Tensor:
+        if self.protocol.total == "all":
+            return (scores > 0.5).all().float()
+        return scores.mean() if self.protocol.total == "mean" else scores.prod()
+
+    def _read(self, image_tokens: Tensor, ids: Tensor, said: Sequence[int] = ()) -> Tensor:
+        """Logits (Q, V) of the next tokens of the answers to questions (Q, L), after what is said already."""
         read = self.model.text_encoder(input_ids=ids, encoder_hidden_states=image_tokens)
-        start = torch.full_like(ids[:, :1], int(self.model.config.text_config.bos_token_id))
+        begun = [int(self.model.config.text_config.bos_token_id), *said]
+        start = torch.tensor([begun], device=ids.device).expand(len(ids), -1)
         answer = self.model.text_decoder(input_ids=start, encoder_hidden_states=read.last_hidden_state, use_cache=False)
-        return answer.logits[:, 0]
+        return answer.logits[:, -1]
 
     def _run(self, part: Any, *inputs: Tensor) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():
@@ -179,16 +207,16 @@ class BlipVqa:
     def _tokens(self, prompt: str) -> list[list[int]]:
         """Each question's token ids; tokenised once in the life of this reward."""
         if prompt not in self._questions:
-            text = self.model.config.text_config
-            longest = min(self.protocol.max_tokens, int(text.max_position_embeddings))
-            # BLIP was trained with two tokens more than BERT's: [DEC], which begins answers, and then [ENC].
-            encode = int(text.bos_token_id) + 1
-            read = []
-            for question in self.protocol.questions(prompt):
-                ids = self.tokenizer(clean_question(question), truncation=True, max_length=longest)["input_ids"]
-                read.append([encode, *ids[1:]] if encode < int(text.vocab_size) else ids)
-            self._questions[prompt] = read
+            self._questions[prompt] = [self._ids(question) for question in self.protocol.questions(prompt)]
         return self._questions[prompt]
+
+    def _ids(self, question: str) -> list[int]:
+        text = self.model.config.text_config
+        longest = min(self.protocol.max_tokens, int(text.max_position_embeddings))
+        ids: list[int] = self.tokenizer(clean_question(question), truncation=True, max_length=longest)["input_ids"]
+        # BLIP was trained with two tokens more than BERT's: [DEC], which begins answers, and then [ENC].
+        encode = int(text.bos_token_id) + 1
+        return [encode, *ids[1:]] if encode < int(text.vocab_size) else ids
 
 
 def load_blip(folder: Path, *, protocol: str, device: torch.device | str | None = None) -> BlipVqa:

@@ -1,5 +1,6 @@
 """Looks at a model in training: the same prompts and noises every time, scored, and kept as one picture."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ SAMPLES = "samples"
 class FixedLook:
     """Called with the number of updates done, it draws, scores, and leaves samples/000120.png.
 
+    Where the model says something of its pictures, such as a plan, samples/000120.json has it, a list for each prompt.
     Each row of the picture is a prompt. `draw` must give the same pictures for the same weights.
     """
 
@@ -32,6 +34,8 @@ class FixedLook:
     """by the name of the metric, its mean over the images"""
     batch_size: int = 16
     """images that a reward sees at once"""
+    tell: "Callable[[], Sequence[str]]" = tuple
+    """what the model says of each image; nothing, if it says none"""
 
     def __call__(self, done: int) -> dict[str, float]:
         import torch
@@ -46,6 +50,9 @@ class FixedLook:
         if group > 1:
             found["diversity"] = float(in_group_distance(images, group).mean())
         write_whole(self.folder / SAMPLES / f"{done:06d}.png", png_bytes(sheet(images, group)))
+        if said := list(self.tell()):
+            told = [{"prompt": prompt, "said": said[i * group :][:group]} for i, prompt in enumerate(self.prompts)]
+            write_whole(self.folder / SAMPLES / f"{done:06d}.json", json.dumps(told, indent=1).encode())
         return found
 
     def _mean(self, reward: "Reward", images: "Tensor", texts: Sequence[str]) -> float:

@@ -18,7 +18,13 @@ from plaudit.core.registry import Entry
 from plaudit.core.whole_files import write_whole
 from plaudit.generators.denoising import shifted, trailing_times
 from plaudit.generators.table import GENERATORS
-from plaudit.generators.trained_part import SCHEDULER_FOLDER, TOKEN_WEIGHTS, TRANSFORMER_FOLDER, UNET_FOLDER
+from plaudit.generators.trained_part import (
+    ADAPTER_FILE,
+    SCHEDULER_FOLDER,
+    TOKEN_WEIGHTS,
+    TRANSFORMER_FOLDER,
+    UNET_FOLDER,
+)
 from plaudit.generators.tuned import Chosen, Patch, choose, sampling_of
 from plaudit.runs.looks import SAMPLES
 from plaudit.runs.training_folder import TrainingFolder
@@ -175,10 +181,12 @@ def _how_to_use_it(path: Path, chosen: Chosen, prompt: str) -> str:
     said = (
         ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in asdict(sampling).items()) if sampling else ""
     )
-    return (
-        f"{_in_plaudit(path, prompt, flag='--model')}\n\nIt is drawn with {said} unless told otherwise. "
+    held = (
         f"`{TOKEN_WEIGHTS}` holds all weights of the transformer; what turns tokens into pictures is the base model's."
+        if chosen.patches[-1].whole
+        else f"`{ADAPTER_FILE}` and the file beside it hold a LoRA over the base model, in peft's layout."
     )
+    return f"{_in_plaudit(path, prompt, flag='--model')}\n\nIt is drawn with {said} unless told otherwise. {held}"
 
 
 def _in_plaudit(path: Path, prompt: str, *, flag: str) -> str:
@@ -320,6 +328,11 @@ def _number(value: float | None) -> str:
 
 _DIFFERENCES = "What this implementation does differently is said where it is: `plaudit.methods.{}`."
 
+_REASONGEN = """- ReasonGen-R1, plans in words for autoregressive image models: Zhang et al. 2025, \
+[arXiv 2505.24875](https://arxiv.org/abs/2505.24875)
+
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Method:
@@ -359,6 +372,16 @@ METHODS = {
 
 """
         + _DIFFERENCES.format("ar_grpo"),
+    ),
+    "plans": _Method(
+        words="by lessons, to write a plan before it draws; rewards were only watched,",
+        tags=("autoregressive", "chain-of-thought", "reasongen-r1"),
+        papers=_REASONGEN + _DIFFERENCES.format("plan_sft"),
+    ),
+    "reasongen": _Method(
+        words="by policy gradient on its plans and its tokens",
+        tags=("reinforcement-learning", "autoregressive", "chain-of-thought", "reasongen-r1"),
+        papers=_REASONGEN + _DIFFERENCES.format("reasongen"),
     ),
 }
 """by the name in run.json; the trainings of before it was recorded are RLCM's"""

@@ -1,6 +1,7 @@
 """The report of a training: one HTML file with its curves, and the fixed prompts before and after."""
 
 import base64
+import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -19,6 +20,14 @@ SHOWN = {
     "look_held_out": "held-out reward, on the fixed prompts",
     "look_diversity": "diversity: distance of a prompt's pictures",
     "distribution_distance": "distance of all pictures from real ones, by the net that is trained on",
+    "word_loss": "cross-entropy of plans, nats a word",
+    "token_loss": "cross-entropy of pictures, nats a token",
+    "plan_words": "words of a plan",
+    "word_entropy": "entropy of plans, nats a word",
+    "word_coefficient": "its coefficient; below 0 it asks for more entropy",
+    "token_entropy": "entropy of pictures, nats a token",
+    "token_coefficient": "its coefficient",
+    "cut_plans": "share of the plans that were too long and cut",
     "entropy": "entropy, as a share of the most there can be",
     "entropy_coefficient": "its coefficient; below 0 it asks for more entropy",
     "kl": "divergence from the start, nats a step or a token",
@@ -75,9 +84,22 @@ def _pictures(path: Path) -> str:
     return "\n".join(
         f'<article class="card"><h3>{_when(file)}</h3>'
         f'<img alt="{_when(file)}" style="width:100%;image-rendering:pixelated" '
-        f'src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"></article>'
+        f'src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}">{_said(file)}</article>'
         for file in chosen
     )
+
+
+def _said(picture: Path) -> str:
+    """What the model said of a look's pictures before it drew them, the first of each prompt; nothing if it says none.
+
+    All is in the JSON file beside the picture.
+    """
+    file = picture.with_suffix(".json")
+    if not file.is_file():
+        return ""
+    told: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    rows = "".join(f"<dt>{escape(it['prompt'])}</dt><dd>{escape(it['said'][0]) or '-'}</dd>" for it in told)
+    return f"<dl>{rows}</dl>"
 
 
 def _when(file: Path) -> str:

@@ -38,13 +38,17 @@ def run(options: CheckOptions) -> int:
         check_reward(reward, device=str(device), name=label)
     else:
         from plaudit.generators.check import check_generator
+        from plaudit.generators.plan_check import check_plan_policy
+        from plaudit.generators.plan_generator import PlanGenerator
         from plaudit.generators.table import GENERATORS, load_generator
         from plaudit.generators.token_check import check_token_policy, prompts_for
         from plaudit.generators.token_generator import TokenGenerator
 
         tell_licences(GENERATORS, [options.name])
         generator = load_generator(options.name, device=device)
-        if isinstance(generator, TokenGenerator):
+        if isinstance(generator, PlanGenerator):
+            check_plan_policy(generator.policy)
+        elif isinstance(generator, TokenGenerator):
             check_token_policy(generator.policy, prompts_for(generator.policy))
         else:
             check_generator(generator)

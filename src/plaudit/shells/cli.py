@@ -46,6 +46,16 @@ COMMANDS = Registry(
             summary="train a model that draws token by token, on rewards and on being like real pictures",
         ),
         Entry(
+            name="train plans",
+            target="plaudit.shells.train_plans:COMMAND",
+            summary="teach a model that draws token by token to write a plan first",
+        ),
+        Entry(
+            name="train reasongen",
+            target="plaudit.shells.train_reasongen:COMMAND",
+            summary="train a model that plans and draws, words and pictures together, on rewards",
+        ),
+        Entry(
             name="evaluate",
             target="plaudit.shells.evaluate:COMMAND",
             summary="score a model, with or without a method, on a suite of prompts",

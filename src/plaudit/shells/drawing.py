@@ -148,8 +148,12 @@ def load_model(
 
 
 def _sampled(generator: "NoiseGenerator", sampling: "Sampling") -> "NoiseGenerator":
+    from plaudit.generators.plan_generator import PlanGenerator
     from plaudit.generators.token_generator import TokenGenerator
 
+    if isinstance(generator, PlanGenerator):
+        planned = replace(generator.sampling, image=sampling)
+        return PlanGenerator(generator.policy, planned, plan=generator.plan)
     assert isinstance(generator, TokenGenerator)
     return TokenGenerator(generator.policy, sampling)
 

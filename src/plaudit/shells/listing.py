@@ -89,11 +89,17 @@ def _reno_presets() -> list[dict[str, Any]]:
 
 
 def _training_presets() -> list[dict[str, Any]]:
-    from plaudit.presets import ar_grpo, r0, rlcm
+    from plaudit.presets import ar_grpo, r0, reasongen, rlcm
 
     made = [
         (method, name, make, make())
-        for method, tasks in (("rlcm", rlcm.TASKS), ("r0", r0.TASKS), ("ar-grpo", ar_grpo.TASKS))
+        for method, tasks in (
+            ("rlcm", rlcm.TASKS),
+            ("r0", r0.TASKS),
+            ("ar-grpo", ar_grpo.TASKS),
+            ("plans", reasongen.LESSONS),
+            ("reasongen", reasongen.TASKS),
+        )
         for name, make in tasks.items()
     ]
     return [
@@ -108,6 +114,7 @@ def _training_presets() -> list[dict[str, Any]]:
             "images_per_update": task.config.images_drawn_per_update,
             "rank": task.rank,
             **(_of_tokens(task) if isinstance(task, ar_grpo.ArTask) else {}),
+            **({"model": task.model} if isinstance(task, reasongen.PlanTask) else {}),
             "origin": task.origin,
         }
         for method, name, make, task in made

@@ -65,6 +65,8 @@ class Workplace:
     """how the result is sampled: steps, and what else a loader must know"""
     generator: Any
     """that the network is of"""
+    tell: "Callable[[Sequence[str], Sequence[tuple[int | str, ...]]], Sequence[str]] | None" = None
+    """what the model says of these B images in words, such as the plan it draws each after"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,8 +220,12 @@ def look_at(folder: Path, place: Workplace) -> "FixedLook":
         with torch.no_grad(), trainer.learner.averaged():
             return place.draw(texts, keys)
 
+    def tell() -> Sequence[str]:
+        with torch.no_grad(), trainer.learner.averaged():
+            return place.tell(texts, keys) if place.tell is not None else ()
+
     return FixedLook(
-        folder=folder, draw=draw, prompts=shown, scores=place.watched, batch_size=trainer.config.batch_size
+        folder=folder, draw=draw, tell=tell, prompts=shown, scores=place.watched, batch_size=trainer.config.batch_size
     )
 
 

@@ -26,6 +26,7 @@ from plaudit.pocket.build.pixart import new_student_scheduler
 from plaudit.pocket.folders import BORROWED, POCKET_MODELS, WEIGHTS
 
 _WRITTEN_BY_LIBRARIES = ("README.md", ".gitattributes")
+_WRITTEN_AS_SHIPPED = ("pocket-imagereward", "pocket-vqa")
 
 
 def install(name: str, built: Path, *, root: Path = WEIGHTS) -> Path:
@@ -64,15 +65,17 @@ def _writer(name: str) -> Callable[[Path, Path], None]:
         return lambda built, part: _write_pipeline(name, built, part)
     if name == "pocket-pixart":
         return _write_pixart
-    if name == "pocket-imagereward":
-        return _copy_image_reward
+    if name in _WRITTEN_AS_SHIPPED:
+        return lambda built, part: _copy(built / name.removeprefix("pocket-"), part)
     if name in _LLAMAGENS:
         return lambda built, part: _write_llamagen(name, built, part)
     return lambda built, part: _write_clip(built / name.removeprefix("pocket-"), built, part)
 
 
-def _copy_image_reward(built: Path, part: Path) -> None:
-    shutil.copytree(built / "imagereward", part, dirs_exist_ok=True)
+def _copy(model: Path, part: Path) -> None:
+    if not model.is_dir():
+        raise FileNotFoundError(2, "missing", str(model))
+    shutil.copytree(model, part, dirs_exist_ok=True)
 
 
 def _write_pipeline(name: str, built: Path, part: Path) -> None:

@@ -22,12 +22,13 @@ from plaudit.core.errors import BadConfig
 from plaudit.generators.llamagen import LlamaGen
 from plaudit.generators.llamagen_files import save_llamagen
 from plaudit.generators.vq_tokenizer import VQTokenizer
-from plaudit.pocket.build import base, clip, image_reward, lcm, llamagen, pixart, preference, turbo, vae
+from plaudit.pocket.build import base, clip, image_reward, lcm, llamagen, pixart, preference, turbo, vae, vqa
 from plaudit.pocket.build.loop import Progress, draws_for
 from plaudit.pocket.build.pictures import decoded_pool
 from plaudit.pocket.build.text import new_tokenizer, text_config, train_text
-from plaudit.pocket.folders import POCKET_MODELS
+from plaudit.pocket.folders import POCKET_MODELS, WEIGHTS
 from plaudit.pocket.scenes import draw_scene
+from plaudit.rewards.image_reward import ImageRewardModel
 
 DECODED = 12_288
 """pictures in each of the two pools from the decoder"""
@@ -220,6 +221,20 @@ class Recipe:
         yield from self._train("imagereward, ranking", rank)
         model.cpu().save_pretrained(self.folder / "imagereward", dtype=torch.float16)
         tokenizer.save_pretrained(self.folder / "imagereward")
+
+    def pocket_vqa(self) -> Iterator[Report]:
+        yield from self.pictures()
+        # The tower that pocket-imagereward learned to see with: this build's, or the one that is shipped.
+        seer = next((f for f in (self.folder / "imagereward", WEIGHTS / "pocket-imagereward") if f.is_dir()), None)
+        if seer is None:
+            yield from self.pocket_imagereward()
+            seer = self.folder / "imagereward"
+        tokenizer = vqa.new_question_tokenizer()
+        model = self._fresh(lambda: vqa.new_vqa(tokenizer))
+        vqa.start_seeing(model, ImageRewardModel.from_pretrained(seer).visual_encoder.state_dict())
+        answer = vqa.train_vqa(model, tokenizer, self._pictures("decoded"), self._state("vqa"))
+        yield from self._train("vqa, answering", answer)
+        vqa.save_vqa(model, tokenizer, self.folder / "vqa", dtype=torch.float16)
 
     def _preference(self, taste: preference.Taste) -> Iterator[Report]:
         yield from self.pocket_clip()

@@ -1,0 +1,203 @@
+"""`plaudit train plans`: described pictures and a model that draws token by token in; one that plans first out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from plaudit.core.errors import BadConfig
+from plaudit.shells.flags import Command
+from plaudit.shells.training import Method, Workplace, load_judges, run
+from plaudit.shells.training_options import TrainingOptions, recorded, task_from
+
+if TYPE_CHECKING:
+    from plaudit.core.team import Team
+    from plaudit.generators.plan_policy import PlanPolicy
+    from plaudit.methods.plan_sft import Lessons
+    from plaudit.presets.reasongen import LessonsTask
+
+AT_ONCE = 32
+"""pictures that are made tokens together"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlansOptions(TrainingOptions):
+    """All that `plaudit train plans` takes. What is left out is the preset's."""
+
+    preset: str = "pocket-plans"
+    """task with its model, lessons and settings, and rewards to watch (plaudit list presets)"""
+    model: str = ""
+    """model that may write plans, of the table (plaudit list models), its folder, or a training's; left out: the
+    preset's"""
+    lessons: str | None = None
+    """described pictures: a JSONL file, a data set's folder or hub id, in the rows of ReasonGen-R1's data; or scenes:
+    the pocket world's own"""
+    count: int | None = None
+    """lessons that are drawn, of scenes; or the most that are read; 0: all there are"""
+    lessons_per_update: int | None = None
+    """lessons of an update"""
+    held_out_share: float | None = None
+    """share of the lessons that are never learned from, but looked at"""
+    drop: float | None = None
+    """share of the lessons without prompt and plan, of which only the picture is learned: for guidance"""
+    word_weight: float | None = None
+    """of the cross-entropy of words"""
+    token_weight: float | None = None
+    """of the cross-entropy of the picture's tokens"""
+    look_guidance: float | None = None
+    """classifier-free guidance of the looks, and of whoever draws with what is left"""
+    weight_decay: float | None = None
+    """AdamW's"""
+    recompute: bool = False
+    """keep no activations of calls with a gradient and make them again: less memory, about a third more time"""
+
+
+SECTIONS = {
+    "what to teach, and by what": (
+        "prompts", "preset", "model", "lessons", "count", "updates", "lessons_per_update", "held_out_share", "drop",
+        "seed",
+    ),
+    "what counts": ("word_weight", "token_weight"),
+    "how weights follow": (
+        "lr", "warmup", "decay", "decay_to", "weight_decay", "grad_clip", "ema", "rank", "alpha", "precision",
+    ),
+    "what is watched": ("reward", "held_out", "prompts_file", "look_guidance"),
+    "what is left behind": (
+        "save_every", "keep", "stop_when_hacked", "hacked_margin", "report_to", "out", "resume", "json",
+    ),
+    "speed and memory": ("batch_size", "recompute", "device"),
+}  # fmt: skip
+"""of the help page, with their flags"""
+
+
+def with_model(options: PlansOptions) -> PlansOptions:
+    """The options with the preset's model where none was said, so that it is recorded."""
+    from plaudit.presets.reasongen import LESSONS
+
+    known = LESSONS.get(options.preset)
+    return options if options.model or known is None else replace(options, model=known().model)
+
+
+def task_of(options: PlansOptions) -> "LessonsTask":
+    """The preset with everything that was said over it. Raises WrongUsage or BadConfig."""
+    from plaudit.presets.reasongen import LESSONS, LessonsTask
+
+    task = task_from(options, LESSONS, method="plans")
+    assert isinstance(task, LessonsTask)
+    own: dict[str, Any] = {
+        "model": options.model or None, "lessons": options.lessons, "count": options.count,
+        "look_guidance": options.look_guidance,
+    }  # fmt: skip
+    task = replace(task, **{name: value for name, value in own.items() if value is not None})
+    if not task.lessons:
+        raise BadConfig(
+            f"{options.preset!r} brings no described pictures; name a file or a data set of them with --lessons"
+        )
+    if task.count < 0:
+        raise BadConfig(f"--count is a number of lessons, 0 for all; got {task.count}")
+    return task
+
+
+def set_up(options: PlansOptions, task: "LessonsTask", team: "Team") -> Workplace:
+    """The trainer, the rewards to watch, and what was loaded."""
+    from plaudit.generators.plan_policy import PlanSampling
+    from plaudit.generators.plan_training import PlansInBfloat16
+    from plaudit.generators.token_policy import Sampling
+    from plaudit.methods.plan_sft import PlanSft
+    from plaudit.shells.plan_drawing import Drawing, load_trained, recorded_sampling
+
+    _, watched, sources = load_judges(options, task, team)
+    policy, _ = load_trained(options, task)
+    generator: Any = policy
+    if options.precision == "bfloat16":
+        policy = PlansInBfloat16(policy)
+    trainer = PlanSft(policy, load_lessons(task, policy), task.config, team=team, shown=task.prompts)
+    final = PlanSampling(image=Sampling(guidance=task.look_guidance))
+    drawing = Drawing(policy, final, batch_size=task.config.batch_size)
+    return Workplace(
+        trainer=trainer, watched=watched, sources={**sources(), "lessons": task.lessons}, draw=drawing.images,
+        network=policy.transformer, generator=generator, sampling=recorded_sampling(final), tell=drawing.plans,
+    )  # fmt: skip
+
+
+def load_lessons(task: "LessonsTask", policy: "PlanPolicy") -> "Lessons":
+    """The task's lessons, with their pictures as this model's tokens. Raises BadConfig for a broken one."""
+    from plaudit.presets.reasongen import SCENES
+
+    return _of_scenes(task, policy) if task.lessons == SCENES else _of_rows(task, policy)
+
+
+def _of_scenes(task: "LessonsTask", policy: "PlanPolicy") -> "Lessons":
+    import numpy as np
+    import torch
+
+    from plaudit.core.random_streams import stream
+    from plaudit.methods.plan_sft import Lessons
+    from plaudit.pocket.plans import PlannedScene, draw_planned
+    from plaudit.pocket.render import render
+    from plaudit.suites.run import pocket
+
+    if task.count < 1:
+        raise BadConfig("scenes have no end; say how many with --count")
+    seed = int(torch.randint(2**31, (1,), generator=stream(task.config.seed, "scenes")))
+    rng, tested = np.random.default_rng(seed), set(pocket().texts())
+    drawn: list[PlannedScene] = []
+    while len(drawn) < task.count:
+        lesson = draw_planned(rng)
+        if lesson.prompt not in tested:
+            drawn.append(lesson)
+    tokens = [
+        policy.encode_images(render([it.scene for it in drawn[at : at + AT_ONCE]]).to(policy.device)).cpu()
+        for at in range(0, len(drawn), AT_ONCE)
+    ]
+    return Lessons(
+        prompts=tuple(it.prompt for it in drawn), plans=tuple(it.plan for it in drawn), tokens=torch.cat(tokens)
+    )
+
+
+def _of_rows(task: "LessonsTask", policy: "PlanPolicy") -> "Lessons":
+    import numpy as np
+    import torch
+
+    from plaudit.generators.described_images import read_described
+    from plaudit.methods.plan_sft import Lessons
+
+    rows = read_described(task.lessons)
+    count = min(task.count, len(rows)) if task.count else len(rows)
+    rng, size = np.random.default_rng(task.config.seed), policy.image_size
+    prompts, plans, tokens = [], [], []
+    for start in range(0, count, AT_ONCE):
+        some = [rows[number] for number in range(start, min(start + AT_ONCE, count))]
+        prompts += [row.draw_prompt(rng) for row in some]
+        plans += [row.detailed for row in some]
+        images = torch.stack([row.picture(size, rng) for row in some])
+        tokens.append(policy.encode_images(images.to(policy.device)).cpu())
+    return Lessons(prompts=tuple(prompts), plans=tuple(plans), tokens=torch.cat(tokens))
+
+
+METHOD = Method(name="plans", task_of=task_of, set_up=set_up)
+
+
+def _recorded(typed: Mapping[str, Any]) -> Mapping[str, Any]:
+    return recorded(typed, PlansOptions, method="plans")
+
+
+COMMAND = Command(
+    name="train plans",
+    purpose=(
+        "Teach a model that draws token by token to write a plan first (ReasonGen-R1's first stage, Zhang et al.\n"
+        "2025). A lesson is a prompt, a detailed caption as its plan, and the picture. Words and the picture's\n"
+        "tokens are learned, the end of the plan too; a share of the lessons is read without prompt and plan, so\n"
+        "that the result can be guided. Rewards are watched, not learned from.\n"
+        "Then: plaudit train reasongen --model DIR.\n\n"
+        "Leaves a folder as every training does: weights or a LoRA, metrics.jsonl, looks with plans, report.html."
+    ),
+    examples="""
+plaudit train plans --updates 100
+plaudit train plans --lessons rows.jsonl --preset janus-pro-7b-plans --rank 64
+plaudit train plans --resume runs/2026-01-31-plans-pocket-plans
+""",
+    options=PlansOptions,
+    run=lambda options: run(with_model(options), METHOD),
+    recorded=_recorded,
+    sections=SECTIONS,
+)

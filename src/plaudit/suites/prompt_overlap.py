@@ -1,0 +1,98 @@
+"""Whether a model is trained on a benchmark's prompts: word by word, or by eight words in a row.
+
+Prompts are compared in lower case, without marks, and without an opening "a photo of", which benchmarks add and take
+away.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from plaudit.core.errors import BadConfig
+
+WORDS = 8
+"""in a row, which two prompts hardly share by chance"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """What of a benchmark is trained on."""
+
+    benchmark: str
+    prompts: int
+    """that the benchmark has"""
+    exact: tuple[str, ...]
+    """of those, the ones that are trained on word by word"""
+    near: tuple[str, ...]
+    """of the others, those that share so many words in a row with a training prompt"""
+    words: int = WORDS
+
+    def __str__(self) -> str:
+        said = f"{self.benchmark}: {len(self.exact)} of {self.prompts} prompts are trained on word by word"
+        said += f", {len(self.near)} more share {self.words} words in a row with a training prompt"
+        return said + (f" ({', '.join(map(repr, (*self.exact, *self.near)[:3]))} ...)" if self.any else "")
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any."""
+        return bool(self.exact or self.near)
+
+
+def overlaps(
+    training: Iterable[str], benchmarks: Mapping[str, Sequence[str]], *, words: int = WORDS
+) -> tuple[Overlap, ...]:
+    """How each benchmark's prompts, by its name, overlap with the training prompts, which are read once.
+
+    Raises BadConfig for a benchmark without prompts.
+    """
+    wanted = {name: [_words(prompt) for prompt in prompts] for name, prompts in benchmarks.items()}
+    for name, prompts in wanted.items():
+        if not prompts:
+            raise BadConfig(f"the benchmark {name!r} has no prompts to compare with")
+    whole = {" ".join(prompt) for prompts in wanted.values() for prompt in prompts}
+    parts = {part for prompts in wanted.values() for prompt in prompts for part in _rows_of(prompt, words)}
+    seen_whole, seen_parts = set(), set()
+    for text in training:
+        prompt = _words(text)
+        if (said := " ".join(prompt)) in whole:
+            seen_whole.add(said)
+        seen_parts.update(parts.intersection(_rows_of(prompt, words)))
+    return tuple(
+        Overlap(
+            benchmark=name,
+            prompts=len(prompts),
+            exact=tuple(
+                text for text, prompt in zip(benchmarks[name], prompts, strict=True) if _is(prompt, seen_whole)
+            ),
+            near=tuple(
+                text for text, prompt in zip(benchmarks[name], prompts, strict=True)
+                if not _is(prompt, seen_whole) and not seen_parts.isdisjoint(_rows_of(prompt, words))
+            ),
+            words=words,
+        )
+        for name, prompts in wanted.items()
+    )  # fmt: skip
+
+
+def own_benchmarks() -> dict[str, tuple[str, ...]]:
+    """The prompts of the benchmarks that come with the package, by name; PocketEval's seen and unseen ones apart."""
+    from plaudit.suites.pocket_eval import pocket_eval_prompts
+
+    prompts = pocket_eval_prompts()
+    return {
+        "PocketEval, seen combinations": tuple(prompt.text for prompt in prompts if not prompt.unseen),
+        "PocketEval, unseen combinations": tuple(prompt.text for prompt in prompts if prompt.unseen),
+    }
+
+
+def _words(prompt: str) -> list[str]:
+    words = re.findall(r"[^\W_]+", prompt.lower())
+    return words[3:] if words[:3] == ["a", "photo", "of"] else words
+
+
+def _rows_of(prompt: Sequence[str], words: int) -> Iterator[str]:
+    return (" ".join(prompt[start : start + words]) for start in range(len(prompt) - words + 1))
+
+
+def _is(prompt: Sequence[str], seen: set[str]) -> bool:
+    return " ".join(prompt) in seen

@@ -1,0 +1,54 @@
+"""Training prompts are held against benchmarks' prompts: word by word, and by rows of words."""
+
+import pytest
+
+from plaudit.core.errors import BadConfig
+from plaudit.suites.prompt_overlap import overlaps, own_benchmarks
+
+LONG = "a red fox sleeps beside an old grey stone wall in the snow"
+
+
+@pytest.mark.parametrize(
+    ("trained", "exact", "near"),
+    [
+        ("a red fox", ("A photo of a red fox.",), ()),
+        ("A Photo of a red FOX!", ("A photo of a red fox.",), ()),
+        ("two red foxes", (), ()),
+        ("the red fox", (), ()),
+        (LONG, (LONG,), ()),
+        ("one summer a red fox sleeps beside an old grey cat", (), (LONG,)),
+        ("a red fox sleeps beside an old cat", (), ()),
+        ("photo of a red fox", (), ()),
+        ("", (), ()),
+    ],
+)
+def test_what_overlaps(trained, exact, near):
+    (found,) = overlaps([trained], {"mine": ["A photo of a red fox.", LONG]})
+    assert (found.exact, found.near) == (exact, near)
+    assert found.any == bool(exact or near)
+
+
+def test_benchmarks_are_told_apart_and_training_prompts_are_read_once():
+    found = overlaps(iter(["a fox", "x y z"]), {"foxes": ["a fox", "a hen"], "letters": ["w x y z"]}, words=3)
+    assert [one.benchmark for one in found] == ["foxes", "letters"]
+    assert found[0].exact == ("a fox",)
+    assert found[1].near == ("w x y z",)
+    assert str(found[0]) == (
+        "foxes: 1 of 2 prompts are trained on word by word, 0 more share 3 words in a row with a training prompt "
+        "('a fox' ...)"
+    )
+    assert "..." not in str(overlaps([], {"foxes": ["a fox"]})[0])
+
+
+def test_a_benchmark_without_prompts_is_refused():
+    with pytest.raises(BadConfig, match="'mine' has no prompts"):
+        overlaps(["a fox"], {"mine": []})
+
+
+def test_pocket_eval_is_at_hand_its_unseen_prompts_apart():
+    benchmarks = own_benchmarks()
+    assert sum(map(len, benchmarks.values())) == 553
+    unseen = benchmarks["PocketEval, unseen combinations"]
+    by_name = {one.benchmark: one for one in overlaps([unseen[0]], benchmarks)}
+    assert by_name["PocketEval, unseen combinations"].exact == (unseen[0],)
+    assert not by_name["PocketEval, seen combinations"].any
