@@ -3,20 +3,25 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from plaudit.core.random_streams import noise_for
 from plaudit.generators.generator import NoiseGenerator
+from plaudit.generators.janus import Janus
+from plaudit.generators.janus_answers import yes_probability
+from plaudit.generators.janus_files import load_janus
 from plaudit.generators.lcm import LatentConsistency
 from plaudit.generators.llamagen_files import load_llamagen
 from plaudit.generators.pixart import PixArtAlpha
+from plaudit.generators.plan_generator import PlanGenerator
+from plaudit.generators.plan_policy import PlanSampling
 from plaudit.generators.stable_diffusion import StableDiffusion
 from plaudit.generators.table import GENERATORS
 from plaudit.generators.token_generator import TokenGenerator
 from plaudit.generators.token_policy import Sampling
-from plaudit.generators.vq_tokenizer import VQTokenizer
 from plaudit.pocket.build.clip import Pictures
 from plaudit.pocket.build.loop import draws_for
 from plaudit.pocket.build.negatives import false_requests
@@ -142,7 +147,15 @@ def _measure_lcm(name: str, root: Path) -> list[Score]:
     return scores
 
 
-def tokenizer_score(tokenizer: VQTokenizer, *, count: int = 1000) -> float:
+class _Encodes(Protocol):
+    """Pictures to tokens and back."""
+
+    def encode(self, images: Tensor) -> Tensor: ...
+
+    def decode(self, tokens: Tensor) -> Tensor: ...
+
+
+def tokenizer_score(tokenizer: _Encodes, *, count: int = 1000) -> float:
     """The share of scenes that the judge still finds right after they were tokens."""
     draws = draws_for("bar-autoencoder", 0)
     scenes = [draw_scene(draws.numpy) for _ in range(count)]
@@ -252,6 +265,44 @@ def _measure_vqa(name: str, root: Path) -> list[Score]:
     return [*scores, Score(model=name, what="prompts judged right, half of them near misses", value=judged, low=0.90)]
 
 
+def understanding_score(policy: Janus, *, count: int = 1000) -> float:
+    """The share of yes-or-no questions that the model answers right, about scenes that no training shows."""
+    draws = draws_for("bar-understanding", 0)
+    right = 0
+    for _ in range(count // 50):
+        scenes = [draw_scene(draws.numpy, held_out=True) for _ in range(50)]
+        asked = [draw_question(scene, draws.numpy, kind=YES_OR_NO[i % 4]) for i, scene in enumerate(scenes)]
+        found = yes_probability(policy, render(scenes), [question.text for question in asked])
+        said = ["yes" if p > 0.5 else "no" for p in found.tolist()]
+        right += sum(answer == question.answer for answer, question in zip(said, asked, strict=True))
+    return right / (count // 50 * 50)
+
+
+class _Tokens:
+    """A Janus's pictures to tokens and back."""
+
+    def __init__(self, policy: Janus) -> None:
+        self.encode, self.decode = policy.encode_images, policy.decode
+
+
+def _measure_janus(name: str, root: Path) -> list[Score]:
+    policy = load_janus(pocket_folder(name, root=root))
+    guidance = GENERATORS.find(name).facts["guidance"]
+    image = Sampling(guidance=guidance)
+    drawn = {
+        how: pocket_eval_score(PlanGenerator(policy, PlanSampling(image=image, plan=how == "after a plan")))
+        for how in ("at once", "after a plan")
+    }
+    return [
+        Score(model=name, what="tokens: scenes judged right", value=tokenizer_score(_Tokens(policy)), low=0.95),
+        Score(model=name, what="yes-or-no questions answered right", value=understanding_score(policy), low=0.85),
+        *(
+            Score(model=name, what=f"PocketEval, {how}, guidance {guidance:g}", value=value, low=0.40)
+            for how, value in drawn.items()
+        ),
+    ]
+
+
 _MEASURES: dict[str, Callable[[str, Path], list[Score]]] = {
     "pocket-base": _measure_base,
     "pocket-turbo": _measure_one_step,
@@ -264,4 +315,5 @@ _MEASURES: dict[str, Callable[[str, Path], list[Score]]] = {
     "pocket-vqa": _measure_vqa,
     "pocket-llamagen": _measure_llamagen,
     "pocket-llamagen-t2i": _measure_llamagen,
+    "pocket-janus": _measure_janus,
 }

@@ -66,6 +66,20 @@ GENERATORS = Registry(
             summary="the pocket world's autoregressive model of prompts, with a T5 text encoder, token by token",
             facts={"kind": "tokens", "image_size": 64, "tokens": 64, "guidance": 2.5, "plays": "LlamaGen"},
         ),
+        Entry(
+            name="pocket-janus",
+            target=_POCKET_TOKENS,
+            arguments={"name": "pocket-janus"},
+            summary="the pocket world's unified model: answers about pictures, plans in words, draws token by token",
+            facts={
+                "kind": "tokens",
+                "image_size": 64,
+                "tokens": 64,
+                "guidance": 2.0,
+                "plan": True,
+                "plays": "Janus-Pro",
+            },
+        ),
         *PUBLISHED,
         *TOKEN_MODELS,
     ],
@@ -89,6 +103,8 @@ TOKEN_FAMILIES = {
     "janus": "plaudit.generators.janus_files:load_janus",
 }
 """by the format, or model type, that a folder's config.json names: who loads it, as `load(folder, *, device, dtype)`"""
+PLANNING_FAMILIES = ("janus",)
+"""of those, whose models write plans, or may learn it"""
 
 
 def load_generator(
@@ -220,6 +236,18 @@ def draws_tokens(name_or_folder: str) -> bool:
     from plaudit.generators.token_files import format_of
 
     return format_of(folder) in TOKEN_FAMILIES
+
+
+def may_plan(name_or_folder: str) -> bool:
+    """Whether a row's name, or a folder other than a training's, is of a model that writes plans, or may learn it."""
+    if (entry := GENERATORS.row_of(name_or_folder)) is not None:
+        return "plan" in entry.facts
+    folder = Path(name_or_folder).expanduser()
+    if not folder.is_dir():
+        return False
+    from plaudit.generators.token_files import format_of
+
+    return format_of(folder) in PLANNING_FAMILIES
 
 
 def _load_tokens(

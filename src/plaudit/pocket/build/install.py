@@ -18,6 +18,7 @@ from diffusers import (
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from plaudit.core.errors import BadConfig
+from plaudit.generators.janus_files import load_janus, save_janus
 from plaudit.generators.llamagen_files import load_llamagen, save_llamagen
 from plaudit.pocket.build.base import new_scheduler
 from plaudit.pocket.build.lcm import new_lcm_scheduler
@@ -67,6 +68,8 @@ def _writer(name: str) -> Callable[[Path, Path], None]:
         return _write_pixart
     if name in _WRITTEN_AS_SHIPPED:
         return lambda built, part: _copy(built / name.removeprefix("pocket-"), part)
+    if name == "pocket-janus":
+        return _write_janus
     if name in _LLAMAGENS:
         return lambda built, part: _write_llamagen(name, built, part)
     return lambda built, part: _write_clip(built / name.removeprefix("pocket-"), built, part)
@@ -76,6 +79,11 @@ def _copy(model: Path, part: Path) -> None:
     if not model.is_dir():
         raise FileNotFoundError(2, "missing", str(model))
     shutil.copytree(model, part, dirs_exist_ok=True)
+
+
+def _write_janus(built: Path, part: Path) -> None:
+    _check_built(built, ("janus",))
+    save_janus(load_janus(built / "janus", dtype=torch.float16), part)
 
 
 def _write_pipeline(name: str, built: Path, part: Path) -> None:

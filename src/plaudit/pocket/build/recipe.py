@@ -19,10 +19,11 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionMode
 
 from plaudit.core.devices import best_device
 from plaudit.core.errors import BadConfig
+from plaudit.generators.janus_files import save_janus
 from plaudit.generators.llamagen import LlamaGen
 from plaudit.generators.llamagen_files import save_llamagen
 from plaudit.generators.vq_tokenizer import VQTokenizer
-from plaudit.pocket.build import base, clip, image_reward, lcm, llamagen, pixart, preference, turbo, vae, vqa
+from plaudit.pocket.build import base, clip, image_reward, janus, lcm, llamagen, pixart, preference, turbo, vae, vqa
 from plaudit.pocket.build.loop import Progress, draws_for
 from plaudit.pocket.build.pictures import decoded_pool
 from plaudit.pocket.build.text import new_tokenizer, text_config, train_text
@@ -147,6 +148,19 @@ class Recipe:
         lesson = llamagen.text_lesson(policy, self._last_tokens("text", scenes), scenes)
         yield from self._train("llamagen-t2i", llamagen.train_to_foretell(policy, lesson, self._state("llamagen-t2i")))
         save_llamagen(policy, self.folder / "llamagen-t2i")
+
+    def pocket_janus(self) -> Iterator[Report]:
+        yield from self._image_tokenizer()
+        scenes = llamagen.text_scenes()
+        yield from self._tokens("text", scenes)
+        tokenizer = janus.new_words_tokenizer()
+        network = self._fresh(lambda: janus.new_janus(tokenizer)).to(self.device)
+        policy = janus.new_policy(network, tokenizer)
+        paint = janus.train_to_paint(policy, self._vq, self._state("janus-paint"))
+        yield from self._train("janus, painting", paint)
+        pool = janus.Pool(scenes=scenes, tokens=self._last_tokens("text", scenes))
+        yield from self._train("janus", janus.train_janus(policy, pool, self._state("janus")))
+        save_janus(policy, self.folder / "janus")
 
     def _image_tokenizer(self) -> Iterator[Report]:
         yield from self.vae()
