@@ -58,8 +58,8 @@ BREAKS = (
     Break(
         name="run.json is written before the pictures",
         file="runs/folder.py",
-        right="        records = [self._keep_one(result) for result in results]\n",
-        wrong="        self.save()\n        records = [self._keep_one(result) for result in results][:-1]\n",
+        right="        records = [self._keep_one(result, plan_of) for result in results]\n",
+        wrong="        self.save()\n        records = [self._keep_one(result, plan_of) for result in results][:-1]\n",
         tests="runs/test_folder.py",
     ),
     Break(

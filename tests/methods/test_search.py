@@ -30,6 +30,26 @@ def test_best_of_n_draws_n_and_keeps_the_best():
     assert len({tuple(noise.flatten().tolist()) for step in steps for noise in step.noise}) == 36
 
 
+def test_the_noises_of_best_of_n_are_numbered_and_may_begin_at_any():
+    whole, _ = run(best_of_n, SearchConfig(forwards=5, images_per_prompt=2))
+    later, _ = run(best_of_n, SearchConfig(forwards=2, images_per_prompt=2, noise_offset=3))
+    assert [step.index for step in later] == [0, 1]
+    assert all(torch.equal(one.noise, other.noise) for one, other in zip(later, whole[3:], strict=True))
+    with pytest.raises(BadConfig, match="noise_offset must not be negative, got -1"):
+        SearchConfig(noise_offset=-1)
+
+
+@pytest.mark.parametrize("method", [best_of_n, evolve])
+def test_a_result_has_the_noises_of_its_first_and_of_its_best_image(method):
+    generator = Painter()
+    _, results = run(method, SearchConfig(forwards=33, batch_size=2), generator=generator)
+    assert any(result.best_step > 0 for result in results)
+    for result in results:
+        condition = generator.encode([result.prompt])
+        for noise, image in ((result.first_noise, result.first_image), (result.noise, result.image)):
+            torch.testing.assert_close(generator.sample(noise[None], condition)[0], image)
+
+
 def test_every_method_starts_from_the_same_noise():
     config = SearchConfig(forwards=9, images_per_prompt=2, seed=5)
     reno = next(optimise_noise(Painter(), Colour(), PROMPTS, RenoConfig(images_per_prompt=2, seed=5)))

@@ -21,6 +21,25 @@ def test_a_run_reads_back_as_it_was_written(tmp_path):
     assert again.finished_rows() == {0, 1}
 
 
+def test_a_record_has_the_plans_of_the_kept_picture_and_of_the_first(tmp_path):
+    run = folder(tmp_path / "run")
+    run.keep([result(0)], plan_of=lambda noise: "at last" if bool(noise.any()) else "at first")
+    run.keep([result(1)])
+    with_plans, without = RunFolder.open(run.path).records
+    assert (with_plans.plan, with_plans.first_plan) == ("at last", "at first")
+    assert (without.plan, without.first_plan) == (None, None)
+
+
+def test_runs_of_before_there_were_plans_are_read(tmp_path):
+    run = folder(tmp_path / "run")
+    run.keep([result(0)])
+    content = json.loads((run.path / "run.json").read_text())
+    for name in ("plan", "first_plan"):
+        del content["images"][0][name]
+    (run.path / "run.json").write_text(json.dumps(content))
+    assert RunFolder.open(run.path).records == run.records
+
+
 def test_pictures_keep_their_size_and_values(tmp_path):
     run = folder(tmp_path / "run")
     (record,) = run.keep([result(0)])

@@ -33,6 +33,19 @@ def test_other_viewers_find_a_line_they_can_show(tmp_path):
     assert text.startswith("a red ring\nSteps: 3, Seed: 5, Model: pocket-turbo")
 
 
+def test_a_picture_tells_the_plan_that_it_was_drawn_after(tmp_path):
+    plan = 'on white: a "red" ring,\na star - \u5708'
+    (record,) = folder(tmp_path / "run").keep([result(0)], plan_of=lambda noise: plan if bool(noise.any()) else "other")
+    file = tmp_path / "run" / record.file
+    assert read_provenance(file)["plan"] == plan
+    line = Image.open(file).text["parameters"]
+    assert line.count("\n") == 1
+    assert json.loads(line.rpartition("Plan: ")[2]) == plan
+    (plain,) = folder(tmp_path / "plain").keep([result(0)])
+    assert "plan" not in read_provenance(tmp_path / "plain" / plain.file)
+    assert "Plan" not in Image.open(tmp_path / "plain" / plain.file).text["parameters"]
+
+
 def test_prompts_in_any_script_survive(tmp_path):
     (record,) = folder(tmp_path / "run").keep([result(0, prompt="红色的圆 - ça")])
     assert read_provenance(tmp_path / "run" / record.file)["prompt"] == "红色的圆 - ça"

@@ -64,6 +64,49 @@ def test_a_prompt_cannot_put_markup_into_the_report(tmp_path):
     assert "<script>alert(1)</script>\" onload='x' & more" in reader.words
 
 
+def plan_of(first: str, best: str):
+    """As made results have them: noise of zeros first, of ones at last."""
+    return lambda noise: best if bool(noise.any()) else first
+
+
+def text_of(run: RunFolder, place: str) -> list[str]:
+    """The parts of the cards' lists of plans."""
+    return re.findall(f"<{place}>(.*?)</{place}>", "".join(re.findall('<dl class="plans">.*?</dl>', page(run), re.S)))
+
+
+def test_the_plan_of_a_picture_stands_between_its_prompt_and_it(tmp_path):
+    run = folder(tmp_path / "run")
+    run.keep([result(0)], plan_of=plan_of("a red ring", "a red ring"))
+    assert (text_of(run, "dt"), text_of(run, "dd")) == (["plan"], ["a red ring"])
+    text = page(run)
+    assert text.index("<h3>") < text.index('<dl class="plans">') < text.index('<div class="pair">')
+
+
+def test_the_plan_of_the_start_is_shown_where_it_was_another(tmp_path):
+    run = folder(tmp_path / "run")
+    run.keep([result(0)], plan_of=plan_of("a blue ring", "a red ring"))
+    assert text_of(run, "dt") == ["plan before", "plan of step 2"]
+    assert text_of(run, "dd") == ["a blue ring", "a red ring"]
+    run.keep([result(0)], plan_of=plan_of("a blue ring", ""))
+    assert text_of(run, "dd") == ["a blue ring", "(no words)"]
+
+
+def test_without_plans_the_report_has_no_place_for_them(tmp_path):
+    run = folder(tmp_path / "run")
+    run.keep([result(0)])
+    assert '<dl class="plans">' not in page(run)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_plan_cannot_put_markup_into_the_report(tmp_path, first):
+    run = folder(tmp_path / "run")
+    bad = "<script>alert(1)</script>\" onload='x' & </dd><b>more"
+    run.keep([result(0)], plan_of=plan_of(*((bad, "a ring") if first else ("a ring", bad))))
+    reader = read(run)
+    assert {"script", "b"}.isdisjoint(reader.tags)
+    assert bad in reader.words
+
+
 def test_the_report_says_what_became_of_each_image(tmp_path):
     run = folder(tmp_path / "run")
     run.keep([result(0), result(1, total=0.5)])

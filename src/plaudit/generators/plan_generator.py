@@ -41,6 +41,11 @@ class PlanGenerator:
         self.noise_shape: tuple[int, ...] = (policy.max_words + policy.num_tokens,)
         self.device: torch.device = policy.device
 
+    @property
+    def planned(self) -> bool:
+        """Whether pictures are drawn after a plan, be it the policy's own or not."""
+        return self.sampling.plan or self.plan is not None
+
     def encode(self, prompts: Sequence[str]) -> Texts:
         """The prompts as they ask for a plan, or for none if none shall be there."""
         if self.sampling.plan or self.plan:

@@ -58,6 +58,8 @@ class Result:
     """(3, H, W), the best by total"""
     noise: Tensor
     """(*noise_shape), what made it"""
+    first_noise: Tensor
+    """(*noise_shape), what made the first image"""
     first_total: float
     total: float
     first_parts: dict[str, float]
@@ -127,6 +129,7 @@ class BestSoFar:
         first = batch.first
         best_image, best_noise = batch.best_image.cpu(), batch.best_noise.cpu()
         best_step, first_image = batch.best_step.tolist(), first.images.cpu()
+        first_noise = first.noise.cpu()
         results = []
         for place, row in enumerate(first.rows):
             prompt_index, image_index = divmod(row, self._images_per_prompt)
@@ -140,6 +143,7 @@ class BestSoFar:
                     first_image=first_image[place],
                     image=best_image[place],
                     noise=best_noise[place],
+                    first_noise=first_noise[place],
                     first_total=trace.total[0],
                     total=trace.total[best_step[place]],
                     first_parts={name: values[0] for name, values in trace.parts.items()},

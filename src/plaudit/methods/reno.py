@@ -19,6 +19,7 @@ from plaudit.core.errors import BadConfig
 from plaudit.generators.generator import NoiseGenerator
 from plaudit.generators.plan_generator import PlanGenerator
 from plaudit.generators.token_generator import TokenGenerator
+from plaudit.generators.told_plans import ToldPlans
 from plaudit.methods.early_stop import EarlyStop
 from plaudit.methods.losses import (
     clip_per_image,
@@ -112,7 +113,7 @@ def optimise_noise(
                 f"noise optimisation follows gradients, and the reward {name!r} has none; "
                 "use a differentiable reward, or a search: best-of-n or evolve"
             )
-    if config.steps > 1 and isinstance(generator, TokenGenerator | PlanGenerator):
+    if config.steps > 1 and isinstance(generator, TokenGenerator | PlanGenerator | ToldPlans):
         raise BadConfig(
             f"noise optimisation follows gradients, and none reaches the noise of {type(generator.policy).__name__}, "
             "which picks tokens; use a search: best-of-n or evolve"

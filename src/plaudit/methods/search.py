@@ -41,6 +41,8 @@ class SearchConfig:
     """images to keep of each prompt"""
     batch_size: int = 16
     """images to draw at once; does not change the results, unless the budget is time"""
+    noise_offset: int = 0
+    """best-of-n only: number of the first noise, 0 being the one that other methods start from"""
     population: int = 8
     """evolve only: candidates per image and generation"""
     spread: float = 0.3
@@ -52,6 +54,8 @@ class SearchConfig:
                 raise BadConfig(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.seconds is not None and not 0 < self.seconds < math.inf:
             raise BadConfig(f"seconds must be a positive number, got {self.seconds}")
+        if self.noise_offset < 0:
+            raise BadConfig(f"noise_offset must not be negative, got {self.noise_offset}")
         if self.population < 2:
             raise BadConfig(f"population must be at least 2 to compare anything, got {self.population}")
         if not 0 < self.spread < math.inf:
@@ -67,7 +71,10 @@ def best_of_n(
     held_out: Reward | None = None,
     only: Sequence[int] | None = None,
 ) -> Iterator[Step]:
-    """A step per fresh noise, the first the one ReNO starts from. Raises BadConfig if there is no prompt."""
+    """A step per fresh noise, the first the one ReNO starts from, unless `noise_offset` says otherwise.
+
+    Raises BadConfig if there is no prompt.
+    """
     check_prompts(prompts)
     check_only(only, prompts, config.images_per_prompt)
     scorer = _Scorer(generator, as_sum(reward), held_out)
@@ -185,7 +192,7 @@ def _draw(scorer: _Scorer, rows: Rows, config: SearchConfig) -> Iterator[Step]:
     index, steps = 0, 1
     while index < steps:
         started = time.monotonic()
-        found = scorer.score(rows, rows.noise(scorer.generator, index))
+        found = scorer.score(rows, rows.noise(scorer.generator, config.noise_offset + index))
         budget.spend(started, found.total)
         steps = budget.steps(index + 1)
         yield scorer.record(rows, index, steps, found)

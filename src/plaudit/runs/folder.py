@@ -23,7 +23,7 @@ from plaudit.core.errors import BadConfig, PlauditError
 from plaudit.core.whole_files import write_whole
 from plaudit.runs.files import slug, write_json
 from plaudit.runs.provenance import FORMAT, hardware, png_bytes, versions
-from plaudit.runs.records import ImageRecord, record_from_json, record_of
+from plaudit.runs.records import ImageRecord, PlanOf, record_from_json, record_of
 
 if TYPE_CHECKING:
     from plaudit.methods.reno import Result
@@ -95,9 +95,14 @@ class RunFolder:
         """Rows that need not be drawn again: recorded, and the pictures still there."""
         return {r.row for r in self.records if (self.path / r.file).exists() and (self.path / r.before_file).exists()}
 
-    def keep(self, results: Sequence["Result"], *, seconds: float = 0.0) -> list[ImageRecord]:
-        """Write finished images, then their records; `seconds` is how long they took together."""
-        records = [self._keep_one(result) for result in results]
+    def keep(
+        self, results: Sequence["Result"], *, seconds: float = 0.0, plan_of: PlanOf | None = None
+    ) -> list[ImageRecord]:
+        """Write finished images, then their records; `seconds` is how long they took together.
+
+        `plan_of` tells what a picture was drawn after, for a model that writes plans.
+        """
+        records = [self._keep_one(result, plan_of) for result in results]
         new = {record.row for record in records}
         self.records = sorted([r for r in self.records if r.row not in new] + records, key=lambda r: r.row)
         self.manifest["seconds"] = round(self.manifest["seconds"] + seconds, 3)
@@ -128,12 +133,13 @@ class RunFolder:
                 f"Continue with: plaudit generate --resume {shlex.quote(str(self.path))}"
             ) from error
 
-    def _keep_one(self, result: "Result") -> ImageRecord:
+    def _keep_one(self, result: "Result", plan_of: PlanOf | None) -> ImageRecord:
         import torch
 
         name = f"{result.row:04d}-{slug(result.prompt)}.png"
         strip = torch.cat([image for _, image in result.strip], dim=2) if result.strip else None
-        record = record_of(result, name=name, strip_file=f"strips/{name}" if strip is not None else None)
+        strip_file = f"strips/{name}" if strip is not None else None
+        record = record_of(result, name=name, strip_file=strip_file, plan_of=plan_of)
         write_whole(self.path / record.before_file, png_bytes(result.first_image))
         if strip is not None:
             write_whole(self.path / f"strips/{name}", png_bytes(strip))
@@ -156,6 +162,7 @@ class RunFolder:
             "total": record.total,
             "first_parts": record.first_parts,
             "parts": record.parts,
+            **({} if record.plan is None else {"plan": record.plan}),
         }
 
 

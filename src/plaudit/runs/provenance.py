@@ -89,6 +89,8 @@ def one_line(provenance: Mapping[str, Any]) -> str:
         "Rewards": " ".join(settings.get("reward", ())),
         "Image": f"{provenance['prompt_index']}/{provenance['image_index']}",
         "Version": f"plaudit {provenance['plaudit']}",
+        # In quotes, as such lines hold whatever has commas or colons.
+        "Plan": json.dumps(plan, ensure_ascii=False) if (plan := provenance.get("plan")) is not None else None,
     }
     return f"{provenance['prompt']}\n" + ", ".join(f"{k}: {v}" for k, v in shown.items() if v not in (None, ""))
 

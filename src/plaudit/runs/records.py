@@ -1,7 +1,7 @@
 """What a run keeps about each image: one record, written to run.json and read by the report."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from plaudit.core.errors import BadConfig
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from plaudit.methods.reno import Result
+
+PlanOf = Callable[["Tensor"], str]
+"""a picture's plan, of the noise (*noise_shape) that drew it"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,10 @@ class ImageRecord:
     skipped: int
     """updates left out because their gradient was not finite"""
     seconds: float
+    plan: str | None = None
+    """what the best picture was drawn after, of a model that writes plans; None: there was none"""
+    first_plan: str | None = None
+    """the same of the picture before any step"""
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON types."""
@@ -58,10 +65,11 @@ class ImageRecord:
 
 def record_from_json(content: Mapping[str, Any]) -> ImageRecord:
     """The record that `to_json` wrote. Raises BadConfig if it is not one."""
-    missing = {field.name for field in fields(ImageRecord)} - set(content)
+    # Runs of before there were models that plan say nothing of plans.
+    missing = {field.name for field in fields(ImageRecord) if field.default is MISSING} - set(content)
     if missing:
         raise BadConfig(f"a record in run.json lacks {', '.join(sorted(missing))}; the file is damaged")
-    known = {field.name: content[field.name] for field in fields(ImageRecord)}
+    known = {field.name: content[field.name] for field in fields(ImageRecord) if field.name in content}
     for name in ("strip_steps", "trace"):
         known[name] = tuple(_number(value) for value in known[name])
     known["parts_trace"] = {k: tuple(map(_number, v)) for k, v in known["parts_trace"].items()}
@@ -86,8 +94,8 @@ def opinions(prompt: str, images: "Tensor") -> list[Opinion] | None:
     return [Opinion(right=verdict.right, reasons=tuple(verdict.reasons)) for verdict in verdicts]
 
 
-def record_of(result: "Result", *, name: str, strip_file: str | None) -> ImageRecord:
-    """The record of a finished image whose files are called `name`."""
+def record_of(result: "Result", *, name: str, strip_file: str | None, plan_of: PlanOf | None = None) -> ImageRecord:
+    """The record of a finished image whose files are called `name`; `plan_of`: where pictures have plans."""
     import torch
 
     said = opinions(result.prompt, torch.stack([result.first_image, result.image]))
@@ -112,6 +120,8 @@ def record_of(result: "Result", *, name: str, strip_file: str | None) -> ImageRe
         after=after,
         skipped=result.skipped,
         seconds=result.seconds,
+        plan=plan_of(result.noise) if plan_of else None,
+        first_plan=plan_of(result.first_noise) if plan_of else None,
     )
 
 

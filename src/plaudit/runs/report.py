@@ -1,7 +1,8 @@
 """The report of a run: one HTML file that needs nothing else, made from what the folder holds.
 
-Pictures before and after, the judge's word where it understands the prompt, the reward at each step, the
-picture at several steps, rewards before and after, and every setting.
+Pictures before and after, the plans that they were drawn after where the model writes any, the judge's word where it
+understands the prompt, the reward at each step, the picture at several steps, rewards before and after, and every
+setting.
 """
 
 import base64
@@ -19,6 +20,9 @@ from plaudit.runs.report_style import STYLE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """the browser itself refuses anything from outside the file"""
+
+NO_WORDS = "(no words)"
+"""shown in place of a plan that the model ended at once"""
 
 SMALL = 256
 """pictures up to this width are enlarged with hard pixel edges"""
@@ -93,11 +97,23 @@ def _card(root: Path, record: ImageRecord) -> str:
     label = f"reward at each step for {record.prompt}"
     return f"""<section class="card">
 <h3>{escape(record.prompt)}{number}</h3>
+{_plans(record)}
 <div class="pair">{before}{after}</div>
 {curve(record.trace, best_step=record.best_step, label=label)}
 {_strip(root, record)}
 <details><summary>Rewards before and after</summary><div class="wide">{_rewards(record)}</div></details>
 </section>"""
+
+
+def _plans(record: ImageRecord) -> str:
+    """What the pictures were drawn after: once if it is the same of both."""
+    if record.plan is None:
+        return ""
+    plans = {"plan": record.plan}
+    if record.first_plan not in (None, record.plan):
+        plans = {"plan before": record.first_plan or "", f"plan of step {record.best_step}": record.plan}
+    items = "".join(f"<dt>{name}</dt><dd>{escape(plan) or NO_WORDS}</dd>" for name, plan in plans.items())
+    return f'<dl class="plans">{items}</dl>'
 
 
 def _picture(path: Path, caption: str, opinion: Opinion | None, *, alt: str) -> str:

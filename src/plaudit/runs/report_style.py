@@ -63,7 +63,9 @@ tr.total td { font-weight: 650; border-bottom: 0; }
 details { margin-top: .7rem; } summary { cursor: pointer; color: var(--soft); font-size: .88rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; font-size: .9rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+.plans { margin: 0 0 .8rem; }
+.plans dd { white-space: pre-line; max-height: 12rem; overflow-y: auto; }
 code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 @media (max-width: 32rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }
-@media print { body { max-width: none; } .card { break-inside: avoid; } }
+@media print { body { max-width: none; } .card { break-inside: avoid; } .plans dd { max-height: none; } }
 """

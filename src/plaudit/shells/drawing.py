@@ -104,7 +104,23 @@ def check_model(options: DrawingOptions) -> None:
             f"--method reno follows gradients, and none reaches the noise of {chosen.model!r}, which draws token by "
             "token; take --method best-of-n or evolve"
         )
+    check_plan(options, chosen)
     tell_licences(GENERATORS, [chosen.model])
+
+
+def check_plan(options: DrawingOptions, chosen: "Chosen") -> None:
+    """Raises BadConfig for a plan, or the wish for none, that cannot be, or of a model that writes no plans."""
+    from plaudit.generators.table import may_plan
+
+    if options.plan is None and not options.direct:
+        return
+    if options.plan is not None and options.direct:
+        raise BadConfig("--plan says what to draw after, and --direct draws without a plan; leave one of them out")
+    if options.plan is not None and not options.plan.strip():
+        raise BadConfig("--plan is empty; say what the picture shall show, or take --direct to draw without a plan")
+    if not may_plan(chosen.model):
+        flag = "--direct" if options.direct else "--plan"
+        raise BadConfig(f"{flag} is for models that write plans, and {chosen.model!r} writes none; leave it out")
 
 
 def sampling_for(options: DrawingOptions, chosen: "Chosen") -> "Sampling | None":
@@ -140,20 +156,21 @@ def load_model(
         lora_scale=options.lora_scale,
     )  # fmt: skip
     if (sampling := sampling_for(options, chosen)) is not None:
-        generator = _sampled(generator, sampling)
+        generator = _sampled(generator, sampling, options)
     if fit is not None:
         fit.put_to_work(generator)
     # Only now is it known which commit of the hub it is.
     return generator, source_of_model(GENERATORS, chosen)
 
 
-def _sampled(generator: "NoiseGenerator", sampling: "Sampling") -> "NoiseGenerator":
+def _sampled(generator: "NoiseGenerator", sampling: "Sampling", options: DrawingOptions) -> "NoiseGenerator":
+    """The generator with what was said of its pictures and plans. Raises BadConfig for a plan that it cannot read."""
     from plaudit.generators.plan_generator import PlanGenerator
     from plaudit.generators.token_generator import TokenGenerator
 
     if isinstance(generator, PlanGenerator):
-        planned = replace(generator.sampling, image=sampling)
-        return PlanGenerator(generator.policy, planned, plan=generator.plan)
+        planned = replace(generator.sampling, image=sampling, plan=generator.sampling.plan and not options.direct)
+        return PlanGenerator(generator.policy, planned, plan=options.plan)
     assert isinstance(generator, TokenGenerator)
     return TokenGenerator(generator.policy, sampling)
 
@@ -231,12 +248,15 @@ def watcher(shop: Workshop, prompts: Sequence[str], *, images_per_prompt: int) -
 
 def config_of(options: DrawingOptions, *, images_per_prompt: int) -> Any:
     """The method's own config. Raises BadConfig for a setting that cannot work."""
+    if options.noise_offset and options.method != "best-of-n":
+        raise BadConfig(f"--noise-offset belongs to best-of-n; {options.method} starts from each image's first noise")
     if options.method in ("best-of-n", "evolve"):
         from plaudit.methods.search import SearchConfig
 
         return SearchConfig(
             forwards=options.steps,
             seconds=options.seconds,
+            noise_offset=options.noise_offset,
             seed=options.seed,
             images_per_prompt=images_per_prompt,
             batch_size=options.batch_size,

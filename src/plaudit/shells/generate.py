@@ -16,6 +16,7 @@ from plaudit.shells.flags import Command, WrongUsage, flag_of
 from plaudit.shells.options import UNDECISIVE, GenerateOptions, decisive
 
 if TYPE_CHECKING:
+    from plaudit.generators.told_plans import ToldPlans
     from plaudit.methods.reno import Result
     from plaudit.runs.folder import RunFolder
     from plaudit.runs.records import ImageRecord
@@ -98,16 +99,29 @@ def draw(shop: "Workshop", job: Job, rows: Sequence[int], folder: "RunFolder") -
     """
     from plaudit.shells.progress import watching
 
+    told = _told_plans(shop)
+    shop = shop if told is None else replace(shop, generator=told)
     with watching("drawing", num_images=len(rows)) as watch:
         since = time.monotonic()
         for results in finished_batches(shop, job, rows, watch):
             judged = [result for result in results if math.isfinite(result.total)]
-            folder.keep(judged, seconds=time.monotonic() - since)
+            folder.keep(judged, seconds=time.monotonic() - since, plan_of=told.plan_of if told else None)
+            if told is not None:
+                told.forget_older()
             since = time.monotonic()
             for result in results:
                 if not math.isfinite(result.total):
                     bad = [name for name, score in result.first_parts.items() if not math.isfinite(score)]
                     raise BadConfig(f"no finite score for {result.prompt!r} from reward {', '.join(bad)}")
+
+
+def _told_plans(shop: "Workshop") -> "ToldPlans | None":
+    """The shop's generator as it remembers the plans that it draws after; None if it draws after none."""
+    from plaudit.generators.plan_generator import PlanGenerator
+    from plaudit.generators.told_plans import ToldPlans
+
+    generator = shop.generator
+    return ToldPlans(generator) if isinstance(generator, PlanGenerator) and generator.planned else None
 
 
 def finished_batches(
@@ -196,7 +210,23 @@ def _of_image(typed: Mapping[str, Any]) -> Mapping[str, Any]:
     known = {f.name for f in fields(GenerateOptions) if f.name not in UNDECISIVE}
     settings = {k: v for k, v in made["settings"].items() if k in known}
     _refuse_code(path, settings, typed)
+    if typed["plan"] is not None or typed["direct"]:
+        settings = _with_another_plan(settings, made, typed)
     return {**settings, **offsets, "prompts": (made["prompt"],)}
+
+
+def _with_another_plan(
+    settings: Mapping[str, Any], made: Mapping[str, Any], typed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A picture's settings for its noise alone, whatever was said of its plan.
+
+    So it is seen what the plan changes. Where the picture does not tell its noise by number, it is searched for again.
+    """
+    kept = {name: value for name, value in settings.items() if name not in ("plan", "direct")}
+    if settings.get("method") == "best-of-n" and typed["method"] in (None, "best-of-n") and "best_step" in made:
+        found = settings.get("noise_offset", 0) + made["best_step"]
+        kept |= {"noise_offset": found, "steps": 1, "seconds": None}
+    return kept
 
 
 def _refuse_code(path: Path, settings: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
@@ -220,6 +250,8 @@ def _say_what_came_of_it(folder: "RunFolder", *, as_json: bool) -> None:
         return
     for record in folder.records:
         print(_line(record))
+        if record.plan is not None:
+            print(f"  plan: {_in_a_line(record.plan) or '(no words)'}")
     print(f"\npictures  {folder.path / 'images'}\nreport    {folder.report}")
 
 
@@ -237,6 +269,8 @@ def summary(folder: "RunFolder") -> dict[str, Any]:
             "image_index",
             "file",
             "before_file",
+            "plan",
+            "first_plan",
             "first_total",
             "total",
             "first_parts",
@@ -269,11 +303,18 @@ def _line(record: "ImageRecord") -> str:
     return line
 
 
+def _in_a_line(text: str) -> str:
+    """A model's words without line breaks, or signs that a terminal would obey."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
 COMMAND = Command(
     name="generate",
     purpose=(
         "Draw pictures of prompts and improve each under rewards while it is drawn.\n"
         "Writes a run folder: pictures (PNG, each knows how it was made), run.json, report.html.\n"
+        "Where a model writes a plan before it draws, the plan is printed, kept, and shown beside the picture;\n"
+        "--plan gives it another, --direct none.\n"
         "Prompts come first, flags after them."
     ),
     examples="""
@@ -285,6 +326,8 @@ plaudit generate --prompts prompts.txt --out runs/mine --json
 plaudit generate "a cyan diamond" --method none --lora runs/2026-01-31-rlcm-pocket-aesthetic
 plaudit generate --resume runs/mine                     go on where a stopped run was
 plaudit generate --from-image runs/mine/images/0000-a-cyan-diamond.png
+plaudit generate "a red star" --model pocket-janus      it writes a plan, and draws that
+plaudit generate --from-image star.png --plan "on a white background: a large red star at the left."
 """,
     options=GenerateOptions,
     run=run,

@@ -12,7 +12,18 @@ Method = Literal["reno", "best-of-n", "evolve", "none"]
 
 UNDECISIVE = ("out", "json", "resume", "from_image", "device", "memory", "prompts_file")
 """options that are not recorded: no picture depends on them, or their content is under another name"""
-LATER = ("lora", "lora_scale", "sampling_steps", "guidance", "temperature", "top_k", "top_p")
+LATER = (
+    "lora",
+    "lora_scale",
+    "sampling_steps",
+    "guidance",
+    "temperature",
+    "top_k",
+    "top_p",
+    "plan",
+    "direct",
+    "noise_offset",
+)
 """options that older runs do not know: recorded where they are not at their default"""
 TOKEN_FLAGS = ("guidance", "temperature", "top_k", "top_p")
 """options that only a model has which draws token by token"""
@@ -41,6 +52,11 @@ class DrawingOptions:
     """such models: only so many of the likeliest tokens; 0: all"""
     top_p: float | None = None
     """such models: only the likeliest tokens that hold this much probability together; 1: all"""
+    plan: str | None = field(default=None, metadata={"placeholder": "TEXT"})
+    """models that write a plan before they draw: this plan for all pictures, in words that they know, and none of
+    theirs"""
+    direct: bool = False
+    """models that write plans: no plan, the picture follows the prompt"""
     method: Method | None = field(default=None, metadata={"placeholder": "reno|best-of-n|evolve|none"})
     """reno: follow the rewards' gradient; best-of-n: try many; evolve: CMA-ES, needs no gradient; none: one
     picture as it comes. Left out: reno, or best-of-n for a model that draws token by token, which has no gradient"""
@@ -54,6 +70,8 @@ class DrawingOptions:
     """pictures drawn per image: gradient steps (reno) or trials (best-of-n, evolve)"""
     seconds: float | None = field(default=None, metadata={"placeholder": "S"})
     """best-of-n and evolve: time for each image, instead of steps"""
+    noise_offset: int = 0
+    """best-of-n: number of the first noise that is tried; more of them, none of them twice"""
     seed: int = 0
     """the noise of an image depends on the seed and the image's number alone"""
     lr: float | None = None
