@@ -239,6 +239,20 @@ def test_lessons_that_were_stopped_go_on_to_the_same_weights(teach, taught, tmp_
     assert same(load_file(out / "transformer.safetensors"), load_file(taught / "transformer.safetensors"))
 
 
+def test_prompts_of_a_benchmark_are_named(train, tmp_path, capsys):
+    from plaudit.suites.run import pocket
+
+    out = tmp_path / "run"
+    tested = next(prompt.text for prompt in pocket().prompts if not prompt.unseen)
+    (tmp_path / "more.txt").write_text(tested + "\n")
+    assert train(out, "--prompts", str(tmp_path / "more.txt"), "--updates", "1") == 0
+    said = capsys.readouterr().err
+    assert "PocketEval, seen combinations" in said
+    assert "trained on word by word" in said
+    (noted,) = [it for it in json.loads((out / "run.json").read_text())["overlaps"] if repr(tested) in it]
+    assert f"- {noted}" in (out / "README.md").read_text()
+
+
 def test_rewards_follow_lessons(train, taught, tmp_path):
     out = tmp_path / "run"
     assert train(out, "--model", str(taught), "--updates", "1") == 0

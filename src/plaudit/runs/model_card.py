@@ -69,7 +69,7 @@ def card(folder: TrainingFolder, *, prompts: Sequence[str], config: Any) -> str:
         _before_and_after(folder),
         f"## Base model\n\n{_base(chosen)}",
         f"## Rewards\n\n{_rewards(folder.manifest['sources'])}",
-        f"## Prompts\n\n{_prompts(prompts)}",
+        f"## Prompts\n\n{_prompts(prompts)}{_overlaps(folder.manifest)}",
         f"## How to use it\n\n{_how_to_use_it(folder.path, chosen, prompts[0])}",
         f"## Intended use and limits\n\n{_limits(folder)}",
         f"## Settings\n\n{_settings(folder, chosen.patches[-1], asdict(config))}",
@@ -166,6 +166,14 @@ def _rewards(sources: Mapping[str, Any]) -> str:
 def _reward(source: Mapping[str, Any]) -> str:
     licence = f" (licence: {source['licence']})" if source.get("licence") else ""
     return f"{source['name']}{licence}"
+
+
+def _overlaps(manifest: Mapping[str, Any]) -> str:
+    """Which benchmarks' prompts are among them; nothing for trainings of before that was looked at."""
+    if "overlaps" not in manifest:
+        return ""
+    found = "\n".join(f"- {said}" for said in manifest["overlaps"])
+    return f"\n\nBenchmarks that they overlap with:\n\n{found}" if found else "\n\nNone of them is PocketEval's."
 
 
 def _prompts(prompts: Sequence[str]) -> str:

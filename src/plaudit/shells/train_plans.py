@@ -110,12 +110,14 @@ def set_up(options: PlansOptions, task: "LessonsTask", team: "Team") -> Workplac
     generator: Any = policy
     if options.precision == "bfloat16":
         policy = PlansInBfloat16(policy)
-    trainer = PlanSft(policy, load_lessons(task, policy), task.config, team=team, shown=task.prompts)
+    lessons = load_lessons(task, policy)
+    trainer = PlanSft(policy, lessons, task.config, team=team, shown=task.prompts)
     final = PlanSampling(image=Sampling(guidance=task.look_guidance))
     drawing = Drawing(policy, final, batch_size=task.config.batch_size)
     return Workplace(
         trainer=trainer, watched=watched, sources={**sources(), "lessons": task.lessons}, draw=drawing.images,
         network=policy.transformer, generator=generator, sampling=recorded_sampling(final), tell=drawing.plans,
+        taught=lessons.prompts,
     )  # fmt: skip
 
 

@@ -67,6 +67,8 @@ class Workplace:
     """that the network is of"""
     tell: "Callable[[Sequence[str], Sequence[tuple[int | str, ...]]], Sequence[str]] | None" = None
     """what the model says of these B images in words, such as the plan it draws each after"""
+    taught: Sequence[str] = ()
+    """prompts that it learns from besides the trainer's own"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,8 @@ def run(options: TrainingOptions, method: Method) -> int:
     with team.together():
         place = made or method.set_up(options, task, team)
     folder = _folder_for(options, method, place, team)
+    if team.leads:
+        tell_overlaps(folder, place)
     with _keeping_what_is_saved(folder, method, leads=team.leads):
         _train(folder, place, keeping, options)
         with team.together():
@@ -107,6 +111,16 @@ def run(options: TrainingOptions, method: Method) -> int:
         _say(folder, as_json=options.json)
     leave_team()
     return 0
+
+
+def tell_overlaps(folder: "TrainingFolder", place: Workplace) -> None:
+    """Say, here and in the training's folder, which benchmarks' prompts are trained on, if any are."""
+    from plaudit.suites.prompt_overlap import overlaps, own_benchmarks
+
+    found = [str(it) for it in overlaps([*place.trainer.prompts, *place.taught], own_benchmarks()) if it.any]
+    folder.manifest["overlaps"] = found
+    for said in found:
+        print(f"plaudit: {said}; what it measures of this model says little", file=sys.stderr)
 
 
 def load_judges(

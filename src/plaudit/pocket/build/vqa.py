@@ -26,7 +26,7 @@ from plaudit.pocket.questions import ANSWERS, Question, draw_question
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, draw_scene, scene_is_held_out
 
-PLAN = Plan(steps=16_000, batch=32, lr=1e-3, warmup=200, ema=0.998, decay=0.6)
+PLAN = Plan(steps=9000, batch=32, lr=1e-3, warmup=200, ema=0.998, decay=0.48)
 QUESTIONS = 8
 """asked of every picture"""
 IMAGE_LAYERS = 3
