@@ -82,6 +82,11 @@ class PlanSftConfig:
             )
         self.learning()
 
+    @property
+    def images_drawn_per_update(self) -> int:
+        """Pictures of an update, by the name that other trainings have for it; here they are read."""
+        return self.lessons_per_update
+
     def learning(self) -> Learning:
         """How the weights follow their gradients. Raises BadConfig for what cannot work."""
         return Learning(**{one.name: getattr(self, one.name) for one in fields(Learning)})

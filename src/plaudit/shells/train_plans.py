@@ -11,12 +11,7 @@ from plaudit.shells.training_options import TrainingOptions, recorded, task_from
 
 if TYPE_CHECKING:
     from plaudit.core.team import Team
-    from plaudit.generators.plan_policy import PlanPolicy
-    from plaudit.methods.plan_sft import Lessons
     from plaudit.presets.reasongen import LessonsTask
-
-AT_ONCE = 32
-"""pictures that are made tokens together"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +98,7 @@ def set_up(options: PlansOptions, task: "LessonsTask", team: "Team") -> Workplac
     from plaudit.generators.plan_training import PlansInBfloat16
     from plaudit.generators.token_policy import Sampling
     from plaudit.methods.plan_sft import PlanSft
+    from plaudit.runs.plan_lessons import load_lessons
     from plaudit.shells.plan_drawing import Drawing, load_trained, recorded_sampling
 
     _, watched, sources = load_judges(options, task, team)
@@ -119,61 +115,6 @@ def set_up(options: PlansOptions, task: "LessonsTask", team: "Team") -> Workplac
         network=policy.transformer, generator=generator, sampling=recorded_sampling(final), tell=drawing.plans,
         taught=lessons.prompts,
     )  # fmt: skip
-
-
-def load_lessons(task: "LessonsTask", policy: "PlanPolicy") -> "Lessons":
-    """The task's lessons, with their pictures as this model's tokens. Raises BadConfig for a broken one."""
-    from plaudit.presets.reasongen import SCENES
-
-    return _of_scenes(task, policy) if task.lessons == SCENES else _of_rows(task, policy)
-
-
-def _of_scenes(task: "LessonsTask", policy: "PlanPolicy") -> "Lessons":
-    import numpy as np
-    import torch
-
-    from plaudit.core.random_streams import stream
-    from plaudit.methods.plan_sft import Lessons
-    from plaudit.pocket.plans import PlannedScene, draw_planned
-    from plaudit.pocket.render import render
-    from plaudit.suites.run import pocket
-
-    if task.count < 1:
-        raise BadConfig("scenes have no end; say how many with --count")
-    seed = int(torch.randint(2**31, (1,), generator=stream(task.config.seed, "scenes")))
-    rng, tested = np.random.default_rng(seed), set(pocket().texts())
-    drawn: list[PlannedScene] = []
-    while len(drawn) < task.count:
-        lesson = draw_planned(rng)
-        if lesson.prompt not in tested:
-            drawn.append(lesson)
-    tokens = [
-        policy.encode_images(render([it.scene for it in drawn[at : at + AT_ONCE]]).to(policy.device)).cpu()
-        for at in range(0, len(drawn), AT_ONCE)
-    ]
-    return Lessons(
-        prompts=tuple(it.prompt for it in drawn), plans=tuple(it.plan for it in drawn), tokens=torch.cat(tokens)
-    )
-
-
-def _of_rows(task: "LessonsTask", policy: "PlanPolicy") -> "Lessons":
-    import numpy as np
-    import torch
-
-    from plaudit.generators.described_images import read_described
-    from plaudit.methods.plan_sft import Lessons
-
-    rows = read_described(task.lessons)
-    count = min(task.count, len(rows)) if task.count else len(rows)
-    rng, size = np.random.default_rng(task.config.seed), policy.image_size
-    prompts, plans, tokens = [], [], []
-    for start in range(0, count, AT_ONCE):
-        some = [rows[number] for number in range(start, min(start + AT_ONCE, count))]
-        prompts += [row.draw_prompt(rng) for row in some]
-        plans += [row.detailed for row in some]
-        images = torch.stack([row.picture(size, rng) for row in some])
-        tokens.append(policy.encode_images(images.to(policy.device)).cpu())
-    return Lessons(prompts=tuple(prompts), plans=tuple(plans), tokens=torch.cat(tokens))
 
 
 METHOD = Method(name="plans", task_of=task_of, set_up=set_up)
