@@ -64,6 +64,7 @@ TINY = dataclasses.replace(
     several_prompts=3,
 )  # fmt: skip
 TASK = Task(
+    model="pocket-base",
     rewards=("hps:1", "clip:2"), held_out="pickscore", prompts=("a red circle", "a blue star", "two green squares"),
     rank=0, alpha=0.0, origin="the test",
     config=R0Config(updates=5, images_per_update=2, lr=1e-3, batch_size=2, eta=0.0),

@@ -34,7 +34,7 @@ def test_people_read_the_same(capsys):
     lines = capsys.readouterr().out.splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("pocket-alignment "))
     assert "judged by pocket-clip" in lines[place]
-    assert "method rlcm · rewards clip:1 · held out imagereward" in lines[place + 1]
+    assert "method rlcm · model pocket-lcm · rewards clip:1 · held out imagereward" in lines[place + 1]
     assert "origin ours" in lines[place + 1]
 
 

@@ -22,8 +22,8 @@ from plaudit.runs.looks import FixedLook, sheet
 from plaudit.runs.provenance import read_image
 from plaudit.shells.cli import main
 from plaudit.shells.flags import parse
-from plaudit.shells.train_ar_grpo import COMMAND, SECTIONS, ArGrpoOptions, look_sampling, task_of, with_model
-from plaudit.shells.training_options import decisive, overrides
+from plaudit.shells.train_ar_grpo import COMMAND, SECTIONS, ArGrpoOptions, look_sampling, task_of
+from plaudit.shells.training_options import decisive, overrides, with_model
 from plaudit.suites import reference_sets
 
 sys.path.append(str(Path(__file__).parents[1] / "generators"))
@@ -420,7 +420,7 @@ def test_every_field_of_the_config_is_a_flag_that_goes_over_the_preset():
     assert set(SAID) | {"seed"} == {field.name for field in dataclasses.fields(config)}
     assert set(SAID) | {"seed"} == set(overrides(ArGrpoOptions(), config))
     line = [f"--{name.replace('_', '-')}={value}" for name, value in SAID.items()]
-    task = task_of(options := with_model(parse(COMMAND, [*line, "--seed", "3"])))
+    task = task_of(options := with_model(parse(COMMAND, [*line, "--seed", "3"]), TASKS))
     assert {name: getattr(task.config, name) for name in SAID} == SAID
     assert all(getattr(config, name) != value for name, value in SAID.items())
     assert task.config.seed == 3
@@ -439,7 +439,7 @@ def test_loo_fids_flags_go_over_the_preset():
 
 @pytest.mark.parametrize("name", TASKS)
 def test_what_is_left_out_is_the_presets(name):
-    options = with_model(ArGrpoOptions(preset=name, reference="photos" if name == "llamagen" else None))
+    options = with_model(ArGrpoOptions(preset=name, reference="photos" if name == "llamagen" else None), TASKS)
     expected = TASKS[name]()
     assert options.model == expected.model
     assert task_of(options) == dataclasses.replace(expected, reference=expected.reference or "photos")

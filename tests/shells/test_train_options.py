@@ -24,6 +24,11 @@ SMALL = [
 ]  # fmt: skip
 
 
+def failures_in(said):
+    """Lines of stderr but the note on prompts that a benchmark has too."""
+    return [line for line in said.splitlines() if "trained on word by word" not in line]
+
+
 def train(model, out, *more):
     return main(["train", "rlcm", *SMALL, "--model", str(model), "--out", str(out), *more])
 
@@ -171,7 +176,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_is_kept(sd_folder, 
     monkeypatch.setattr(checkpoints, "write_whole", full)
     assert train(sd_folder, out) == 1
     said = capsys.readouterr().err.strip()
-    assert len(said.splitlines()) == 1
+    assert len(failures_in(said)) == 1
     assert "no space left on device" in said
     assert "; 1 updates are kept in" in said
     assert manifest_of(out)["status"] == "stopped"
@@ -200,7 +205,7 @@ def test_a_reward_that_answers_nonsense_is_one_sentence(sd_folder, tmp_path, mon
     out = tmp_path / "run"
     assert train(sd_folder, out) == 1
     said = capsys.readouterr().err.strip()
-    assert len(said.splitlines()) == 1
+    assert len(failures_in(said)) == 1
     assert says in said
     assert "; 1 updates are kept in" in said
     assert Checkpoints(out).newest().facts["update"] == 1
@@ -223,5 +228,5 @@ def test_what_cannot_work_is_one_sentence(arguments, code, says, tmp_path, capsy
     assert main(["train", "rlcm", *arguments, "--device", "cpu", "--out", str(tmp_path / "run")]) == code
     said = capsys.readouterr().err.strip()
     assert says in said
-    assert len(said.splitlines()) == 1
+    assert len(failures_in(said)) == 1
     assert not (tmp_path / "run").exists()

@@ -19,6 +19,7 @@ from plaudit.generators.token_policy import Sampling
 from plaudit.presets.reasongen import LESSONS, TASKS
 from plaudit.runs.checkpoints import Checkpoints
 from plaudit.runs.looks import sheet
+from plaudit.runs.plan_lessons import load_lessons
 from plaudit.runs.provenance import read_image
 from plaudit.shells import train_plans, train_reasongen
 from plaudit.shells.cli import main
@@ -266,12 +267,12 @@ def test_scenes_are_lessons_whose_prompts_are_not_tested(model):
 
     policy = load_plan_policy(str(model))
     task = train_plans.task_of(train_plans.PlansOptions(preset="pocket-plans", model=str(model), count=40))
-    lessons = train_plans.load_lessons(task, policy)
+    lessons = load_lessons(task, policy)
     assert len(lessons) == 40
     assert lessons.tokens.shape == (40, GRID * GRID)
     assert not set(lessons.prompts) & set(pocket().texts())
     assert all(read_plan(plan) for plan in lessons.plans)
-    again = train_plans.load_lessons(task, policy)
+    again = load_lessons(task, policy)
     assert (again.prompts, again.plans) == (lessons.prompts, lessons.plans)
 
 

@@ -15,7 +15,6 @@ from plaudit.suites.reference_sets import RENDERS
 class ArTask(Task):
     """What such a training takes besides: whom its pictures shall be like as a whole."""
 
-    model: str
     net: str = ""
     """feature net that sees both; "": pictures are judged one by one only"""
     reference: str = ""

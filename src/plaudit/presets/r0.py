@@ -46,7 +46,8 @@ so does fresh noise while training, which the paper's R0+ has: `--eta 1` brings 
 def pocket_r0_plus() -> Task:
     """Ours: pocket-base in 4 steps, all weights, prompts of all six tasks; R0+."""
     return Task(
-        rewards=("hps:1", "imagereward:1", "clip:1"), held_out="pickscore", prompts=scenes_in_words(1024), rank=0,
+        model="pocket-base", rewards=("hps:1", "imagereward:1", "clip:1"),
+        held_out="pickscore", prompts=scenes_in_words(1024), rank=0,
         alpha=0.0, config=_POCKET, origin=f"ours, for the pocket world on two CPU cores; {_PAPERS}",
     )  # fmt: skip
 
@@ -63,7 +64,8 @@ def sd15() -> Task:
         updates=3000, images_per_update=64, lr=1e-4, ema=0.995, grad_clip=1.0, batch_size=8, recompute=True,
     )  # fmt: skip
     return Task(
-        rewards=("hpsv2.1:1", "imagereward-v1:1", "clip-vit-l14:1"), held_out="pickscore-v1", prompts=pictures(),
+        model="sd-1.5", rewards=("hpsv2.1:1", "imagereward-v1:1", "clip-vit-l14:1"),
+        held_out="pickscore-v1", prompts=pictures(),
         rank=64, alpha=64.0, config=config, origin=f"ours; {_PAPERS}",
     )  # fmt: skip
 
@@ -77,7 +79,7 @@ def sd3() -> Task:
         updates=1500, images_per_update=32, lr=5e-5, ema=0.995, grad_clip=1.0, batch_size=2, recompute=True,
         detail_weight=1.0,
     )  # fmt: skip
-    return replace(sd15(), config=config, rank=32, alpha=32.0)
+    return replace(sd15(), model="sd3-medium", config=config, rank=32, alpha=32.0)
 
 
 TASKS = {"pocket-r0-plus": pocket_r0_plus, "pocket-r0": pocket_r0, "sd15": sd15, "sd3": sd3}

@@ -14,9 +14,8 @@ _SCRIPT = "groups, steps, rate, clip and entropy control: the released code's sc
 
 @dataclass(frozen=True, kw_only=True)
 class PlanTask(Task):
-    """What such a training takes besides: whom it trains."""
+    """What such a training takes besides: how what it leaves is drawn."""
 
-    model: str
     look_guidance: float = 1.0
     """classifier-free guidance of looks, and of whoever draws with what is left"""
 

@@ -24,6 +24,7 @@ ACTIVITIES = ("washing the dishes", "riding a bike", "playing chess")
 # reads the prompt.
 _STILL_THERE, _ON_BLIP = "clip-vit-l14", "imagereward-v1"
 
+_DREAMSHAPER = "lcm-dreamshaper"
 _TABLE = "Oertell et al. 2024, table 1, for LCM-Dreamshaper at 768 pixels on 4 GPUs"
 _OURS = "ours, for the pocket world on two CPU cores"
 
@@ -36,7 +37,8 @@ _PAPER = RlcmConfig(
 def compression() -> Task:
     """Table 1's column; its 398 animals of ImageNet are given by --prompts, else the 45 common ones."""
     return Task(
-        rewards=("compressibility:1",), held_out=_STILL_THERE, prompts=ANIMALS, rank=16, alpha=32.0, config=_PAPER,
+        model=_DREAMSHAPER, rewards=("compressibility:1",),
+        held_out=_STILL_THERE, prompts=ANIMALS, rank=16, alpha=32.0, config=_PAPER,
         origin=_TABLE,
     )  # fmt: skip
 
@@ -50,7 +52,8 @@ def aesthetic() -> Task:
     """Table 1's column: 32 images an update, a LoRA of rank 8."""
     config = replace(_PAPER, prompts_per_update=32, buffer_size=32, batch_size=8)
     return Task(
-        rewards=("laion-aesthetic-v2:1",), held_out=_ON_BLIP, prompts=ANIMALS, rank=8, alpha=8.0, config=config,
+        model=_DREAMSHAPER, rewards=("laion-aesthetic-v2:1",),
+        held_out=_ON_BLIP, prompts=ANIMALS, rank=8, alpha=8.0, config=config,
         origin=_TABLE,
     )  # fmt: skip
 
@@ -63,7 +66,8 @@ def alignment() -> Task:
     config = replace(_PAPER, updates=708, prompts_per_update=120, buffer_size=32, batch_size=8)
     prompts = tuple(f"{_article(animal)} {animal} {activity}" for animal in ANIMALS for activity in ACTIVITIES)
     return Task(
-        rewards=("caption-recall:1",), held_out=_ON_BLIP, prompts=prompts, rank=16, alpha=32.0, config=config,
+        model=_DREAMSHAPER, rewards=("caption-recall:1",),
+        held_out=_ON_BLIP, prompts=prompts, rank=16, alpha=32.0, config=config,
         origin=_TABLE,
     )  # fmt: skip
 
@@ -74,7 +78,8 @@ _POCKET = RlcmConfig(updates=60, prompts_per_update=16, images_per_prompt=4, com
 def pocket_compression() -> Task:
     """Ours: single things, whose pictures' files become smaller."""
     return Task(
-        rewards=("compressibility:1",), held_out="clip", prompts=things(), rank=16, alpha=32.0, config=_POCKET,
+        model="pocket-lcm", rewards=("compressibility:1",),
+        held_out="clip", prompts=things(), rank=16, alpha=32.0, config=_POCKET,
         origin=_OURS,
     )  # fmt: skip
 

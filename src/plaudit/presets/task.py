@@ -1,4 +1,4 @@
-"""What a preset of a training is: all it takes but the model."""
+"""What a preset of a training is: all it takes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,8 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """All a training takes but the model."""
+    """All a training takes."""
 
+    model: str
+    """of the table, or a folder"""
     rewards: tuple[str, ...]
     """as NAME:WEIGHT"""
     held_out: str | None

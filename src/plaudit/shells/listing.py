@@ -107,6 +107,7 @@ def _training_presets() -> list[dict[str, Any]]:
             "name": name,
             "summary": _summary(make),
             "method": method,
+            "model": task.model,
             "rewards": list(task.rewards),
             "held_out": task.held_out,
             "prompts": len(task.prompts),
@@ -114,7 +115,6 @@ def _training_presets() -> list[dict[str, Any]]:
             "images_per_update": task.config.images_drawn_per_update,
             "rank": task.rank,
             **(_of_tokens(task) if isinstance(task, ar_grpo.ArTask) else {}),
-            **({"model": task.model} if isinstance(task, reasongen.PlanTask) else {}),
             "origin": task.origin,
         }
         for method, name, make, task in made
@@ -122,7 +122,7 @@ def _training_presets() -> list[dict[str, Any]]:
 
 
 def _of_tokens(task: "ArTask") -> dict[str, Any]:
-    return {"model": task.model, "net": task.net, "reference": task.reference, "start_images": task.start_images}
+    return {"net": task.net, "reference": task.reference, "start_images": task.start_images}
 
 
 def _summary(function: Callable[..., Any]) -> str:

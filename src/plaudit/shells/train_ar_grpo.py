@@ -1,7 +1,7 @@
 """`plaudit train ar-grpo`: a model that draws token by token, rewards and real pictures in; a better model out."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from plaudit.generators.token_policy import Sampling, TokenPolicy
     from plaudit.methods.ar_grpo import ArGrpoConfig
     from plaudit.presets.ar_grpo import ArTask
+    from plaudit.presets.task import Task
     from plaudit.rewards.loo_fid import LeaveOneOutFID, LooFidSettings
 
 NO_NET = "none"
@@ -130,14 +131,6 @@ SECTIONS = {
 """of the help page, with their flags"""
 
 
-def with_model(options: ArGrpoOptions) -> ArGrpoOptions:
-    """The options with the preset's model where none was said, so that it is recorded."""
-    from plaudit.presets.ar_grpo import TASKS
-
-    known = TASKS.get(options.preset)
-    return options if options.model or known is None else replace(options, model=known().model)
-
-
 def task_of(options: ArGrpoOptions) -> "ArTask":
     """The preset with everything that was said over it. Raises WrongUsage or BadConfig."""
     from plaudit.presets.ar_grpo import TASKS, ArTask
@@ -150,7 +143,7 @@ def task_of(options: ArGrpoOptions) -> "ArTask":
     said = {name: value for name, value in own.items() if value is not None}
     if options.net == NO_NET:
         said |= {"net": "", "reference": "", "start_images": 0}
-    task = replace(task, model=options.model or task.model, memory=_memory(options, task.memory), **said)
+    task = replace(task, memory=_memory(options, task.memory), **said)
     if task.start_images < 0 or task.start_images == 1:
         raise BadConfig(f"start_images is 0 (none) or at least 2, got {task.start_images}")
     if task.net and not task.reference:
@@ -187,7 +180,7 @@ def set_up(options: ArGrpoOptions, task: "ArTask", team: "Team") -> Workplace:
 
     device, config = device_of(options.device), task.config
     reward, watched, sources = load_judges(options, task, team)
-    generator: Any = load_token_policy(options.model, device=device)
+    generator: Any = load_token_policy(task.model, device=device)
     policy: TokenPolicy = generator
     final = look_sampling(config, options.look_guidance)
     for sampling in (config.sampling(), final):
@@ -279,7 +272,13 @@ def _before_training(policy: "TokenPolicy", condition: "Condition", task: "ArTas
         yield draw_pictures(policy, condition[rows], keys, config.sampling(), batch_size=config.batch_size)
 
 
-METHOD = Method(name="ar-grpo", task_of=task_of, set_up=set_up)
+def _presets() -> "Mapping[str, Callable[[], Task]]":
+    from plaudit.presets.ar_grpo import TASKS
+
+    return TASKS
+
+
+METHOD = Method(name="ar-grpo", presets=_presets, task_of=task_of, set_up=set_up)
 
 
 def _recorded(typed: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -309,7 +308,7 @@ plaudit train ar-grpo --preset llamagen --reference my-photos --start-images 200
 plaudit train ar-grpo --resume runs/2026-01-31-ar-grpo-pocket-llamagen
 """,
     options=ArGrpoOptions,
-    run=lambda options: run(with_model(options), METHOD),
+    run=lambda options: run(options, METHOD),
     recorded=_recorded,
     sections=SECTIONS,
 )

@@ -1,6 +1,6 @@
 """`plaudit train plans`: described pictures and a model that draws token by token in; one that plans first out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from plaudit.shells.training_options import TrainingOptions, recorded, task_from
 if TYPE_CHECKING:
     from plaudit.core.team import Team
     from plaudit.presets.reasongen import LessonsTask
+    from plaudit.presets.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +65,6 @@ SECTIONS = {
 """of the help page, with their flags"""
 
 
-def with_model(options: PlansOptions) -> PlansOptions:
-    """The options with the preset's model where none was said, so that it is recorded."""
-    from plaudit.presets.reasongen import LESSONS
-
-    known = LESSONS.get(options.preset)
-    return options if options.model or known is None else replace(options, model=known().model)
-
-
 def task_of(options: PlansOptions) -> "LessonsTask":
     """The preset with everything that was said over it. Raises WrongUsage or BadConfig."""
     from plaudit.presets.reasongen import LESSONS, LessonsTask
@@ -79,7 +72,7 @@ def task_of(options: PlansOptions) -> "LessonsTask":
     task = task_from(options, LESSONS, method="plans")
     assert isinstance(task, LessonsTask)
     own: dict[str, Any] = {
-        "model": options.model or None, "lessons": options.lessons, "count": options.count,
+        "lessons": options.lessons, "count": options.count,
         "look_guidance": options.look_guidance,
     }  # fmt: skip
     task = replace(task, **{name: value for name, value in own.items() if value is not None})
@@ -117,7 +110,13 @@ def set_up(options: PlansOptions, task: "LessonsTask", team: "Team") -> Workplac
     )  # fmt: skip
 
 
-METHOD = Method(name="plans", task_of=task_of, set_up=set_up)
+def _presets() -> "Mapping[str, Callable[[], Task]]":
+    from plaudit.presets.reasongen import LESSONS
+
+    return LESSONS
+
+
+METHOD = Method(name="plans", presets=_presets, task_of=task_of, set_up=set_up)
 
 
 def _recorded(typed: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -140,7 +139,7 @@ plaudit train plans --lessons rows.jsonl --preset janus-pro-7b-plans --rank 64
 plaudit train plans --resume runs/2026-01-31-plans-pocket-plans
 """,
     options=PlansOptions,
-    run=lambda options: run(with_model(options), METHOD),
+    run=lambda options: run(options, METHOD),
     recorded=_recorded,
     sections=SECTIONS,
 )

@@ -1,6 +1,6 @@
 """`plaudit train r0`: a many-step model and differentiable rewards in, a few-step generator out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,8 +21,8 @@ class R0Options(TrainingOptions):
 
     preset: str = "pocket-r0-plus"
     """task with its rewards, prompts and settings (plaudit list presets)"""
-    model: str = "pocket-base"
-    """model of the table or a folder, of many steps: a Stable Diffusion 1, 2 or 3"""
+    model: str = ""
+    """model of the table or a folder, of many steps: a Stable Diffusion 1, 2 or 3; left out: the preset's"""
     images_per_update: int | None = None
     """images of an update, each of a prompt drawn anew"""
 
@@ -112,7 +112,7 @@ def set_up(options: R0Options, task: "Task", team: "Team") -> Workplace:
     from plaudit.shells.drawing import device_of
 
     reward, watched, sources = load_judges(options, task, team)
-    generator = load_generator(options.model, device=device_of(options.device))
+    generator = load_generator(task.model, device=device_of(options.device))
     denoising = denoising_of(generator)
     start = begin(generator, denoising, rank=task.rank, alpha=task.alpha, seed=options.seed)
     if options.precision == "bfloat16":
@@ -134,7 +134,13 @@ def set_up(options: R0Options, task: "Task", team: "Team") -> Workplace:
     )  # fmt: skip
 
 
-METHOD = Method(name="r0", task_of=task_of, set_up=set_up)
+def _presets() -> "Mapping[str, Callable[[], Task]]":
+    from plaudit.presets.r0 import TASKS
+
+    return TASKS
+
+
+METHOD = Method(name="r0", presets=_presets, task_of=task_of, set_up=set_up)
 
 
 def _recorded(typed: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """`plaudit train reasongen`: a model that writes a plan and draws it, and a judge, in; a better model out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from plaudit.core.team import Team
     from plaudit.generators.plan_policy import PlanSampling
     from plaudit.presets.reasongen import PlanTask
+    from plaudit.presets.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,14 +115,6 @@ SECTIONS = {
 """of the help page, with their flags"""
 
 
-def with_model(options: ReasonGenOptions) -> ReasonGenOptions:
-    """The options with the preset's model where none was said, so that it is recorded."""
-    from plaudit.presets.reasongen import TASKS
-
-    known = TASKS.get(options.preset)
-    return options if options.model or known is None else replace(options, model=known().model)
-
-
 def task_of(options: ReasonGenOptions) -> "PlanTask":
     """The preset with everything that was said over it. Raises WrongUsage or BadConfig."""
     from plaudit.presets.reasongen import TASKS, PlanTask
@@ -131,7 +124,7 @@ def task_of(options: ReasonGenOptions) -> "PlanTask":
     if not task.config.plan and (options.word_temperature or options.word_top_k or options.word_top_p):
         raise WrongUsage("without a plan no words are drawn; leave --word-temperature, -top-k and -top-p out")
     guidance = task.look_guidance if options.look_guidance is None else options.look_guidance
-    return replace(task, model=options.model or task.model, look_guidance=guidance)
+    return replace(task, look_guidance=guidance)
 
 
 def set_up(options: ReasonGenOptions, task: "PlanTask", team: "Team") -> Workplace:
@@ -163,7 +156,13 @@ def look_sampling(task: "PlanTask") -> "PlanSampling":
     return PlanSampling(image=Sampling(guidance=task.look_guidance), plan=task.config.plan)
 
 
-METHOD = Method(name="reasongen", task_of=task_of, set_up=set_up)
+def _presets() -> "Mapping[str, Callable[[], Task]]":
+    from plaudit.presets.reasongen import TASKS
+
+    return TASKS
+
+
+METHOD = Method(name="reasongen", presets=_presets, task_of=task_of, set_up=set_up)
 
 
 def _recorded(typed: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -193,7 +192,7 @@ plaudit train reasongen --preset janus-pro-1b --prompts my-prompts.txt
 plaudit train reasongen --resume runs/2026-01-31-reasongen-pocket-reasongen
 """,
     options=ReasonGenOptions,
-    run=lambda options: run(with_model(options), METHOD),
+    run=lambda options: run(options, METHOD),
     recorded=_recorded,
     sections=SECTIONS,
 )

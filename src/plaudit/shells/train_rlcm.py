@@ -1,6 +1,6 @@
 """`plaudit train rlcm`: a model and rewards in, a LoRA and a training's folder out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,8 +22,9 @@ class RlcmOptions(TrainingOptions):
 
     preset: str = "pocket-aesthetic"
     """task with its rewards, prompts and settings (plaudit list presets)"""
-    model: str = "pocket-base"
-    """model of the table or a folder: a latent consistency model (RLCM), or a Stable Diffusion (DDPO, by DDIM)"""
+    model: str = ""
+    """model of the table or a folder: a latent consistency model (RLCM), or a Stable Diffusion (DDPO, by DDIM); left
+    out: the preset's"""
     prompts_per_update: int | None = None
     """prompts drawn for each update"""
     images_per_prompt: int | None = None
@@ -108,7 +109,7 @@ def set_up(options: RlcmOptions, task: "Task", team: "Team") -> Workplace:
     if not options.eta > 0:
         raise BadConfig(f"steps that draw nothing cannot be learned: eta must be above 0, got {options.eta:g}")
     reward, watched, sources = load_judges(options, task, team)
-    generator = load_generator(options.model, device=device_of(options.device), steps=options.steps)
+    generator = load_generator(task.model, device=device_of(options.device), steps=options.steps)
     policy = policy_of(generator, eta=options.eta)
     if task.rank:
         add_lora(policy.denoiser, rank=task.rank, alpha=task.alpha, seed=options.seed)
@@ -128,7 +129,13 @@ def set_up(options: RlcmOptions, task: "Task", team: "Team") -> Workplace:
     )  # fmt: skip
 
 
-METHOD = Method(name="rlcm", task_of=task_of, set_up=set_up)
+def _presets() -> "Mapping[str, Callable[[], Task]]":
+    from plaudit.presets.rlcm import TASKS
+
+    return TASKS
+
+
+METHOD = Method(name="rlcm", presets=_presets, task_of=task_of, set_up=set_up)
 
 
 def _recorded(typed: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from plaudit.core.errors import BadConfig, PlauditError
-from plaudit.shells.training_options import TrainingOptions, decisive, with_all_prompts, with_precision
+from plaudit.shells.training_options import TrainingOptions, decisive, with_all_prompts, with_model, with_precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,6 +77,7 @@ class Method:
 
     name: str
     """as typed after `plaudit train`"""
+    presets: "Callable[[], Mapping[str, Callable[[], Task]]]"
     task_of: "Callable[[Any], Task]"
     set_up: "Callable[[Any, Any, Team], Workplace]"
     """of the options and the task that `task_of` made of them"""
@@ -84,7 +85,7 @@ class Method:
 
 def run(options: TrainingOptions, method: Method) -> int:
     """Train, keeping everything."""
-    options = with_all_prompts(options)
+    options = with_model(with_all_prompts(options), method.presets())
     task = method.task_of(options)
     from plaudit.core.team import join_team, leave_team
     from plaudit.runs.trackers import check_trackers
@@ -142,10 +143,10 @@ def load_judges(
     names = [name for name, _ in specs] + held_names
     if set(held_names) & {name for name, _ in specs}:
         raise BadConfig(f"{task.held_out!r} cannot be trained on and held out at once")
-    for table, name in ((GENERATORS, options.model), *((REWARDS, name) for name in names)):
+    for table, name in ((GENERATORS, task.model), *((REWARDS, name) for name in names)):
         check_known(table, name)
     if team.leads:
-        tell_licences(GENERATORS, [options.model])
+        tell_licences(GENERATORS, [task.model])
         tell_licences(REWARDS, names)
     reward = load_rewards(task.rewards, device=device)
     # With normalised parts as at the start: a look is to be compared with the looks before it.
@@ -155,7 +156,7 @@ def load_judges(
 
     def sources() -> dict[str, Any]:
         return {
-            "model": source_of(GENERATORS, options.model),
+            "model": source_of(GENERATORS, task.model),
             "rewards": [{"weight": weight, **source_of(REWARDS, name)} for name, weight in specs],
             "held_out": source_of(REWARDS, held_names[0]) if held_names else None,
         }

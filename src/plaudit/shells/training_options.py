@@ -29,8 +29,8 @@ class TrainingOptions:
     """what to draw while training, each in quotes; left out: the preset's prompts"""
     preset: str = ""
     """task with its rewards, prompts and settings (plaudit list presets)"""
-    model: str = "pocket-base"
-    """model of the table or a folder"""
+    model: str = ""
+    """model of the table or a folder; left out: the preset's"""
     reward: tuple[str, ...] = field(default=(), metadata={"placeholder": "NAME:WEIGHT"})
     """rewards and weights to train on, in place of the preset's; a reward of your own is my_module:MyReward, and
     options follow: smooth=4 (looks), cache, max=0.3, normalise, normalise=group"""
@@ -108,6 +108,8 @@ def task_from(
     own = {name: getattr(options, name) for name in overrides(options, task.config)}
     over = {name: value for name, value in own.items() if value is not None} | dict(said)
     task = replace(task, config=replace(task.config, **over))
+    if options.model:
+        task = replace(task, model=options.model)
     if options.reward:
         task = replace(task, rewards=options.reward, held_out=None)
     if options.held_out:
@@ -125,6 +127,12 @@ def overrides(options: TrainingOptions, config: Any) -> list[str]:
     """The flags that go over the config's fields: those that are called the same."""
     known = {it.name for it in fields(config)}
     return [it.name for it in fields(options) if it.name in known]
+
+
+def with_model(options: Options, presets: "Mapping[str, Callable[[], Task]]") -> Options:
+    """The options with the preset's model where none was said, so that it is recorded."""
+    known = presets.get(options.preset)
+    return options if options.model or known is None else replace(options, model=known().model)
 
 
 def with_all_prompts(options: Options) -> Options:
