@@ -65,7 +65,9 @@ class Store:
         """Where the training lies, or will."""
         content = {name: value for name, value in asdict(training).items() if name != "name"}
         looks = [self.bench.plan.look_prompts, self.bench.plan.general_prompts]
-        key = fingerprint([content, looks, self.bench.sources, asdict(task_of(training))])
+        # Of the task but its model: a training here says its own.
+        task = {name: value for name, value in asdict(task_of(training)).items() if name != "model"}
+        key = fingerprint([content, looks, self.bench.sources, task])
         return self.folder / f"{training.name}-s{training.seed}-{key}"
 
     def read(self, training: Training) -> Found | None:
