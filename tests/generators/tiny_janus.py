@@ -24,6 +24,7 @@ SAID = (
 WORDS = SAID.split()
 UNUSED = 5
 """words that the model foretells and the tokenizer does not know, as in the published models"""
+KNOWN = len(SIGNS) + len(WORDS) + UNUSED
 GRID, CODES, SIDE = 3, 24, 6
 MAX_WORDS = 7
 PLAIN = PlanSettings(
@@ -32,8 +33,8 @@ PLAIN = PlanSettings(
 )  # fmt: skip
 
 
-def make_tokenizer():
-    vocabulary = {word: number for number, word in enumerate([*SIGNS, *WORDS])}
+def make_tokenizer(said=WORDS):
+    vocabulary = {word: number for number, word in enumerate([*SIGNS, *said])}
     words = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(
@@ -45,11 +46,12 @@ def make_tokenizer():
     )  # fmt: skip
 
 
-def make_config(*, kv_heads=4, layers=2, tied=False):
+def make_config(*, kv_heads=4, layers=2, tied=False, words=KNOWN, room=64):
+    """`words`: that it foretells; `room`: places of a text with its picture."""
     places = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     text = LlamaConfig(
-        vocab_size=len(SIGNS) + len(WORDS) + UNUSED, hidden_size=32, intermediate_size=48, num_hidden_layers=layers,
-        num_attention_heads=4, num_key_value_heads=kv_heads, max_position_embeddings=64, **places,
+        vocab_size=words, hidden_size=32, intermediate_size=48, num_hidden_layers=layers,
+        num_attention_heads=4, num_key_value_heads=kv_heads, max_position_embeddings=room, **places,
     )  # fmt: skip
     vision = JanusVisionConfig(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=SIDE, patch_size=2, projection_dim=32,

@@ -13,8 +13,10 @@ from plaudit.runs.provenance import read_image
 
 ENLARGED = 3
 """screen pixels per pixel of a picture"""
-FRAME, GAP, MARGIN, CAPTION = 4, 8, 104, 44
+FRAME, GAP, MARGIN, CAPTION, LINE = 4, 8, 104, 44, 15
 """of the grids, in screen pixels"""
+LETTERS = 30
+"""in a line of words above or below a picture"""
 RIGHT, WRONG, UNJUDGED = "#2e8b57", "#c0392b", "#bbbbbb"
 """a frame's colour, by the judge's word"""
 
@@ -29,6 +31,8 @@ class Tile:
     """(H, W, 3), enlarged"""
     right: bool | None
     """the judge's word, None if it was not asked"""
+    words: str = ""
+    """below the picture"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +70,11 @@ def draw_grid(rows: Sequence[Row], columns: int) -> bytes:
     height, width = rows[0].tiles[0].image.shape[:2]
     captions = sum(CAPTION for row in rows if row.captions)
     step_x, step_y = width + 2 * FRAME + GAP, height + 2 * FRAME + GAP
-    canvas = Image.new("RGB", (MARGIN + columns * step_x, GAP + captions + len(rows) * step_y), "white")
+    below = [LINE * max(len(_lines(tile.words)) for tile in row.tiles) for row in rows]
+    canvas = Image.new("RGB", (MARGIN + columns * step_x, GAP + captions + len(rows) * step_y + sum(below)), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default()
     top = GAP
-    for row in rows:
+    for row, room in zip(rows, below, strict=True):
         top += CAPTION if row.captions else 0
         draw.text((8, top + height // 2), row.name, fill="black", font=font)
         for column, tile in enumerate(row.tiles):
@@ -79,9 +84,15 @@ def draw_grid(rows: Sequence[Row], columns: int) -> bytes:
             pixels = (tile.image * 255).round().astype(np.uint8)
             canvas.paste(Image.fromarray(pixels), (left + FRAME, top + FRAME))
             if row.captions:
-                words = "\n".join(textwrap.wrap(row.captions[column], 30))
-                draw.multiline_text((left + FRAME, top - CAPTION + 2), words, fill="black", font=font)
-        top += step_y
+                above = "\n".join(_lines(row.captions[column]))
+                draw.multiline_text((left + FRAME, top - CAPTION + 2), above, fill="black", font=font)
+            words = "\n".join(_lines(tile.words))
+            draw.multiline_text((left + FRAME, top + step_y - GAP + 2), words, fill="black", font=font)
+        top += step_y + room
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _lines(words: str) -> list[str]:
+    return textwrap.wrap(words, LETTERS)

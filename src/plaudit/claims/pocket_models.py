@@ -265,17 +265,26 @@ def _measure_vqa(name: str, root: Path) -> list[Score]:
     return [*scores, Score(model=name, what="prompts judged right, half of them near misses", value=judged, low=0.90)]
 
 
-def understanding_score(policy: Janus, *, count: int = 1000) -> float:
-    """The share of yes-or-no questions that the model answers right, about scenes that no training shows."""
+def understood(policy: Janus, *, count: int = 1000) -> list[bool]:
+    """Whether each of `count` yes-or-no questions is answered right, about scenes that no training shows.
+
+    The same ones every time, and of fewer the first; fifty at once, so that `count` is rounded down to fifties.
+    """
     draws = draws_for("bar-understanding", 0)
-    right = 0
+    right: list[bool] = []
     for _ in range(count // 50):
         scenes = [draw_scene(draws.numpy, held_out=True) for _ in range(50)]
         asked = [draw_question(scene, draws.numpy, kind=YES_OR_NO[i % 4]) for i, scene in enumerate(scenes)]
         found = yes_probability(policy, render(scenes), [question.text for question in asked])
         said = ["yes" if p > 0.5 else "no" for p in found.tolist()]
-        right += sum(answer == question.answer for answer, question in zip(said, asked, strict=True))
-    return right / (count // 50 * 50)
+        right += [answer == question.answer for answer, question in zip(said, asked, strict=True)]
+    return right
+
+
+def understanding_score(policy: Janus) -> float:
+    """The share of questions that the model understood."""
+    right = understood(policy)
+    return sum(right) / len(right)
 
 
 class _Tokens:

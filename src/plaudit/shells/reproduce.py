@@ -17,6 +17,7 @@ SYSTEMS = {
     "r0": "plaudit.shells.reproducing_r0",
     "rlcm": "plaudit.shells.reproducing_rlcm",
     "ar-grpo": "plaudit.shells.reproducing_ar_grpo",
+    "reasongen": "plaudit.shells.reproducing_reasongen",
 }
 """each system's module: its `run(ReproduceOptions)` measures, writes, and returns (claims, paths written)"""
 
@@ -27,9 +28,10 @@ class ReproduceOptions:
 
     system: str = field(metadata={"positional": 1, "placeholder": "SYSTEM"})
     """reno: reward-based noise optimisation; r0: a few-step generator from rewards alone; rlcm: policy gradient on
-    consistency models, against DDPO; ar-grpo: the same on a token model, with LOO-FID"""
+    consistency models, against DDPO; ar-grpo: the same on a token model, with LOO-FID; reasongen: lessons and rewards
+    for a model that plans in words and then draws"""
     quick: bool = False
-    """a small version in three or four minutes; its intervals are too wide to decide a claim"""
+    """a small version in three to five minutes; its intervals are too wide to decide a claim"""
     model: str | None = None
     """of reno: pocket-turbo or pocket-pixart only; left out: one after the other"""
     out: Path | None = field(default=None, metadata={"placeholder": "DIR"})
@@ -143,6 +145,7 @@ plaudit reproduce reno --json results/reno.json         the full measurement, un
 plaudit reproduce r0 --json results/r0.json             trains: some hours on two cores
 plaudit reproduce rlcm --json results/rlcm.json         trains: some hours on two cores
 plaudit reproduce ar-grpo --json ar-grpo.json           trains: some hours on two cores
+plaudit reproduce reasongen --json reasongen.json       trains: some hours on two cores
 plaudit reproduce reno --page-only                      the page again, from what was measured
 """,
     options=ReproduceOptions,
