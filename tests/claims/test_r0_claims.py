@@ -121,6 +121,13 @@ def test_a_full_plan_trains_every_variant_with_every_seed():
     assert every[:2] == [("base", 0), ("r0-plus", 0)]
 
 
+@pytest.mark.parametrize(("native", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_full_plan_trains_in_bfloat16_only_where_that_is_fast(native, precision, monkeypatch):
+    monkeypatch.setattr("plaudit.claims.r0.plan.has_fast_bfloat16", lambda _: native)
+    assert full().precision == precision
+    assert quick().precision == "float32"
+
+
 def test_a_quick_plan_trains_three_for_a_few_updates():
     every = list(trainings(quick()))
     assert [it.name for it in every] == ["base", "r0-plus", "rewards-only", "guidance-only"]

@@ -21,6 +21,9 @@ SYSTEMS = {
 }
 """each system's module: its `run(ReproduceOptions)` measures, writes, and returns (claims, paths written)"""
 
+ALL = "all"
+"""every system, one after the other"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceOptions:
@@ -29,16 +32,17 @@ class ReproduceOptions:
     system: str = field(metadata={"positional": 1, "placeholder": "SYSTEM"})
     """reno: reward-based noise optimisation; r0: a few-step generator from rewards alone; rlcm: policy gradient on
     consistency models, against DDPO; ar-grpo: the same on a token model, with LOO-FID; reasongen: lessons and rewards
-    for a model that plans in words and then draws"""
+    for a model that plans in words and then draws; all: the five one after the other, and one page on all claims"""
     quick: bool = False
     """a small version in three to five minutes; its intervals are too wide to decide a claim"""
     model: str | None = None
     """of reno: pocket-turbo or pocket-pixart only; left out: one after the other"""
     out: Path | None = field(default=None, metadata={"placeholder": "DIR"})
     """folder for everything measured; a second call with it goes on where the first stopped
-    (default: runs/reproduce-SYSTEM)"""
+    (default: runs/reproduce-SYSTEM; of all: the folder of those, runs)"""
     json: Path | None = field(default=None, metadata={"placeholder": "FILE"})
-    """where the claims go, measured against their bars, with page and pictures beside it (default: in --out)"""
+    """where the claims go, measured against their bars, with page and pictures beside it (default: in --out);
+    of all: the folder where they go, each as SYSTEM.json"""
     page_only: bool = False
     """compute nothing: make page and pictures again from the file that is there"""
 
@@ -55,8 +59,13 @@ class ReproduceOptions:
 
 def run(options: ReproduceOptions) -> int:
     """Measure what is not measured yet, conclude, and write report, page and pictures."""
+    if options.system == ALL:
+        from plaudit.shells.reproducing_all import run as run_all
+
+        return run_all(options)
     if options.system not in SYSTEMS:
-        hint = nearest(options.system, SYSTEMS) or f" Known: {', '.join(SYSTEMS)}."
+        known = (*SYSTEMS, ALL)
+        hint = nearest(options.system, known) or f" Known: {', '.join(known)}."
         raise WrongUsage(f"no system named {options.system!r} can be reproduced.{hint}")
     claims, written = importlib.import_module(SYSTEMS[options.system]).run(options)
     print(as_table(claims))
@@ -147,6 +156,7 @@ plaudit reproduce rlcm --json results/rlcm.json         trains: some hours on tw
 plaudit reproduce ar-grpo --json ar-grpo.json           trains: some hours on two cores
 plaudit reproduce reasongen --json reasongen.json       trains: some hours on two cores
 plaudit reproduce reno --page-only                      the page again, from what was measured
+plaudit reproduce all --json results                    everything: most of a day on two cores; go on as you like
 """,
     options=ReproduceOptions,
     run=run,
