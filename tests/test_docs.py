@@ -2,7 +2,10 @@
 
 import ast
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-RUNNABLE = ("adding_a_reward.md", "adding_a_generator.md", "pocket_world.md", "plans.md")
+RUNNABLE = (
+    "adding_a_reward.md", "adding_a_generator.md", "pocket_world.md", "plans.md", "glossary.md", "when_rewards_lie.md",
+    "api.md",
+)  # fmt: skip
 """pages whose examples need no weights"""
-RUNNABLE_WITH_WEIGHTS = ("loo_fid.md",)
+RUNNABLE_WITH_WEIGHTS = ("loo_fid.md", "quickstart.md", "index.md")
 """and those whose examples run on embedded models in seconds"""
 
 
@@ -72,4 +78,37 @@ def test_no_page_holds_a_measured_number(page):
 
 def test_the_contents_list_every_page():
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-    assert {file for entry in nav for file in entry.values()} >= {page.name for page in PAGES}
+    named = list(files_in(nav))
+    assert len(named) == len(set(named))
+    assert set(named) >= {page.name for page in PAGES}
+    results = {f"results/{page.name}" for page in (ROOT / "docs" / "results").glob("*.md")}
+    assert set(named) >= results
+
+
+def files_in(nav):
+    """The pages of a table of contents, whose entries may be lists."""
+    for entry in nav:
+        for told in entry.values():
+            yield from files_in(told) if isinstance(told, list) else (told,)
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    """Broken links, pages that no contents list, docstrings that are not there: all are errors."""
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(
+        build, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    api = (tmp_path / "site" / "api" / "index.html").read_text()
+    assert 'id="plaudit.methods.reno.optimise_noise"' in api
+
+
+def test_what_pages_say_was_measured_is_what_the_reports_say():
+    """If this fails: python tools/measured_blocks.py"""
+    spec = importlib.util.spec_from_file_location("measured_blocks", ROOT / "tools" / "measured_blocks.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert {page.name: text for page, text in tool.pages().items()} == {
+        page.name: page.read_text() for page in tool.pages()
+    }
+    assert tool.main(["--check"]) == 0

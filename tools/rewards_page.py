@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plaudit.claims.markdown import with_blocks
 from plaudit.core.registry import Entry
 from plaudit.rewards.table import REWARDS
 
@@ -163,14 +164,7 @@ BLOCKS = {"table": table, "hacked": hacked}
 
 def written(page: str) -> str:
     """The page with its blocks made anew."""
-    for name, make in BLOCKS.items():
-        start, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
-        before, _, rest = page.partition(start)
-        _, found, after = rest.partition(end)
-        if not found:
-            raise SystemExit(f"{PAGE} has no block {start} ... {end}")
-        page = f"{before}{start}\n{make()}\n{end}{after}"
-    return page
+    return with_blocks(page, {name: make() for name, make in BLOCKS.items()})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,11 +3,28 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from plaudit.core.errors import BadConfig
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
+
+
+def with_blocks(page: str, blocks: Mapping[str, str]) -> str:
+    """The page with what stands between its marks `<!-- generated: NAME -->` and `<!-- end: NAME -->` made anew.
+
+    Raises BadConfig if the page has no such marks.
+    """
+    for name, text in blocks.items():
+        start, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
+        before, _, rest = page.partition(start)
+        _, found, after = rest.partition(end)
+        if not found:
+            raise BadConfig(f"the page has no block {start} ... {end}; write both marks where it belongs")
+        page = f"{before}{start}\n{text}\n{end}{after}"
+    return page
 
 
 def picture(report: Mapping[str, Any], name: str, text: str) -> str:

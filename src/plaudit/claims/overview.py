@@ -26,28 +26,42 @@ class System:
     paper: str
     files: tuple[str, ...]
     """of its reports, without their ending"""
+    headlines: tuple[str, ...]
+    """the claims that say most in least, by their ids; those that a report lacks are left out"""
+    curve: tuple[str, str]
+    """the plot of a report that belongs on the method's page, and what it shows"""
 
 
 SYSTEMS = (
     System(
         name="reno", title="ReNO", paper="Eyring et al. 2024, [2406.04312](https://arxiv.org/abs/2406.04312)",
         files=("reno", "reno-pixart"),
+        headlines=("accuracy", "equal-time", "left-out-mean"),
+        curve=("curve", "accuracy of the best picture so far, against steps"),
     ),
     System(
         name="r0", title="R0, R0+", paper="Luo et al. 2025, [2503.13070](https://arxiv.org/abs/2503.13070)",
         files=("r0",),
+        headlines=("reward-hps", "accuracy", "fid", "speed"),
+        curve=("curves", "what rises, and what the judge says, along the training"),
     ),
     System(
         name="rlcm", title="RLCM", paper="Oertell et al. 2024, [2404.03673](https://arxiv.org/abs/2404.03673)",
         files=("rlcm",),
+        headlines=("queries-most", "time-incompression", "few-steps"),
+        curve=("queries", "reward against queries, beside DDPO"),
     ),
     System(
         name="ar-grpo", title="AR-GRPO with LOO-FID",
         paper="Baran et al. 2026, [2603.23086](https://arxiv.org/abs/2603.23086)", files=("ar-grpo",),
+        headlines=("fid", "recall", "distance", "accuracy"),
+        curve=("curves", "what rises, and what the judge says, along the training"),
     ),
     System(
         name="reasongen", title="ReasonGen-R1",
         paper="Zhang et al. 2025, [2505.24875](https://arxiv.org/abs/2505.24875)", files=("reasongen",),
+        headlines=("rewards", "lessons", "plans"),
+        curve=("curves", "what rises, and what the judge says, along the training"),
     ),
 )  # fmt: skip
 INTRODUCTION = """\
@@ -91,6 +105,49 @@ def bars(claims: Sequence[Mapping[str, Any]]) -> str:
     """How many bars are met, of those that there are."""
     judged = [claim["met"] for claim in claims if claim["met"] is not None]
     return f"{sum(judged)} of {len(judged)}"
+
+
+def headlines(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """A few claims of each system, as a Markdown table."""
+    rows = []
+    for system in SYSTEMS:
+        report = reports.get(system.files[0])
+        if report is None:
+            rows.append((system.title, "-", "-", f"not measured yet; `plaudit reproduce {system.name}`", "-", "-"))
+            continue
+        rows += [(system.title, *_row_of(claim)) for claim in _headline_claims(system, report)]
+    return table(("system", "claim", "published", "measured", "bar", "met"), rows)
+
+
+def measured(system: System, reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a method's own page says of its measurement, as Markdown: a curve, a few claims, where the others are."""
+    report = reports.get(system.files[0])
+    if report is None:
+        return "*Not measured yet.*"
+    plot, shows = system.curve
+    pages = " and ".join(f"[{name}](results/{name}.md)" for name in system.files if name in reports)
+    parts = [
+        QUICK if report["settings"]["quick"] else "",
+        f"![{system.title}: {shows}](results/{report['pictures'][plot]})" if plot in report["pictures"] else "",
+        table(
+            ("claim", "published", "measured", "bar", "met"),
+            [_row_of(claim) for claim in _headline_claims(system, report)],
+        ),
+        f"{bars(report['claims'])} bars are met, on {models_of(report)}. All claims, ablations and pictures: {pages}.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _headline_claims(system: System, report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    by_id = {claim["id"]: claim for claim in report["claims"]}
+    return [by_id[name] for name in system.headlines if name in by_id]
+
+
+def _row_of(claim: Mapping[str, Any]) -> tuple[str, ...]:
+    """Claim, published, measured with its interval, bar, met."""
+    ends = f" ({interval(claim['interval'])})" if claim["interval"] else ""
+    met = {True: "yes", False: "**no**", None: "-"}[claim["met"]]
+    return (claim["claim"], claim["paper"], number(claim["measured"]) + ends, number(claim["bar"]), met)
 
 
 def _systems(reports: Mapping[str, Mapping[str, Any]]) -> str:
