@@ -25,7 +25,7 @@ LAYERS = [
 ]
 """each may import those before it, and itself"""
 
-OWN_LAYER = {"pocket/folders.py": "folders"}
+OWN_LAYER = {"pocket/folders.py": "folders", "pocket/packed.py": "folders"}
 """where the weights lie is known below the tables that load them"""
 
 FORBIDDEN_NAMES = ("utils", "util", "common", "helper", "helpers", "manager", "base_trainer", "misc")

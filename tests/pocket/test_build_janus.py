@@ -12,6 +12,7 @@ from plaudit.pocket.build import janus, llamagen
 from plaudit.pocket.build.install import install
 from plaudit.pocket.build.loop import Plan, draws_for
 from plaudit.pocket.build.vae import new_vae
+from plaudit.pocket.folders import pocket_folder
 from plaudit.pocket.plans import longest_plan, read_plan, write_plan
 from plaudit.pocket.prompts import describe
 from plaudit.pocket.questions import draw_question
@@ -116,9 +117,11 @@ def test_answers_are_read_as_they_are_taught(small):
     assert (wanted[:, 1] == small.words.end).all()
 
 
-def test_it_is_installed_in_transformers_own_layout(small, tmp_path: Path):
+def test_it_is_installed_in_transformers_own_layout(small, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("PLAUDIT_CACHE", str(tmp_path / "cache"))
     save_janus(small, tmp_path / "built" / "janus")
-    folder = install("pocket-janus", tmp_path / "built", root=tmp_path / "installed")
+    install("pocket-janus", tmp_path / "built", root=tmp_path / "installed")
+    folder = pocket_folder("pocket-janus", root=tmp_path / "installed")
     network = JanusForConditionalGeneration.from_pretrained(str(folder))
     assert network.dtype == torch.float16
     loaded = load_janus(folder)

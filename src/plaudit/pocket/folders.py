@@ -1,7 +1,8 @@
 """Where the pocket models lie: each a complete folder in its published layout.
 
 Parts that two models share (pocket-turbo has pocket-base's autoencoder, text encoder and tokenizer) are stored once
-in the package; a folder that borrows parts is put together from links in the user's cache at first use.
+in the package; a folder that borrows parts is put together from links in the user's cache at first use, and so is one
+whose weights are packed, with plain files in their place.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from plaudit.core.errors import BadConfig
+from plaudit.pocket.packed import PACKED, PLAIN, unpack
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -40,12 +42,18 @@ def pocket_folder(name: str, *, root: Path | None = None) -> Path:
     own = root / name
     if name not in POCKET_MODELS or not own.is_dir():
         raise BadConfig(f"{name!r} is not in this installation; build it with: plaudit pocket build {name}")
-    if name not in BORROWED:
+    if name not in BORROWED and next(own.rglob(f"*{PACKED}"), None) is None:
         return own
-    lender, parts = BORROWED[name]
+    lender, parts = BORROWED.get(name, ("", ()))
     sources = {child.name: child for child in own.iterdir()}
-    sources |= {part: root / lender / part for part in parts}
+    sources |= {place.name: place for place in (_as_stored(root / lender / part) for part in parts)}
     return _assembled(name, sources)
+
+
+def _as_stored(part: Path) -> Path:
+    """A model's part, packed if that is how it is kept."""
+    packed = part.with_name(part.name.removesuffix(PLAIN) + PACKED)
+    return packed if packed.exists() else part
 
 
 def files_of(name: str) -> list[Path]:
@@ -76,6 +84,9 @@ def _link(source: Path, target: Path) -> None:
         target.mkdir()
         for child in source.iterdir():
             _link(child, target / child.name)
+        return
+    if source.name.endswith(PACKED):
+        unpack(source, target.with_name(source.name.removesuffix(PACKED) + PLAIN))
         return
     try:
         target.symlink_to(source)

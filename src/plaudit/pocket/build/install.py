@@ -1,4 +1,4 @@
-"""Puts built models into the package, in float16 and in their published layouts."""
+"""Puts built models into the package, in their published layouts: in float16, the largest at eight bits a number."""
 
 import json
 import shutil
@@ -25,7 +25,10 @@ from plaudit.pocket.build.lcm import new_lcm_scheduler
 from plaudit.pocket.build.pictures import MEAN, STD
 from plaudit.pocket.build.pixart import new_student_scheduler
 from plaudit.pocket.folders import BORROWED, POCKET_MODELS, WEIGHTS
+from plaudit.pocket.packed import pack
 
+PACKED_MODELS = ("pocket-llamagen", "pocket-llamagen-t2i", "pocket-janus")
+"""kept at eight bits a number: with these in float16 the package would be larger than it may be"""
 _WRITTEN_BY_LIBRARIES = ("README.md", ".gitattributes")
 _WRITTEN_AS_SHIPPED = ("pocket-imagereward", "pocket-vqa")
 
@@ -46,6 +49,9 @@ def install(name: str, built: Path, *, root: Path = WEIGHTS) -> Path:
             (part / extra).unlink(missing_ok=True)
         for config in part.rglob("config.json"):
             _forget_where_it_was_built(config)
+        if name in PACKED_MODELS:
+            for weights in sorted(part.rglob("*.safetensors")):
+                pack(weights)
         shutil.rmtree(root / name, ignore_errors=True)
         part.rename(root / name)
     except FileNotFoundError as error:
