@@ -42,6 +42,7 @@ from plaudit.claims.r0.plan import (
     quick,
     training,
     trainings,
+    tuned,
 )
 from plaudit.claims.r0.report import load_bench, report_of
 from plaudit.claims.r0.tables import ablation_rows, curves, fidelity_rows, reward_rows, step_rows, task_rows
@@ -354,11 +355,12 @@ def result(pictures, *, follows=("hps",), looks=None, **others):
 def found(**results):
     """Two prompts of two tasks; hps is trained on, pickscore is not."""
     names = {"base": "base", "main": "r0-plus", "bare": "one-bare", "r0": "r0", "rewards": "rewards-only"}
-    names["guidance"] = "guidance-only"
+    names |= {"guidance": "guidance-only", "long": "r0-plus-long"}
     by_name = {(names[name], seed): one for name, each in results.items() for seed, one in enumerate(each)}
     seeds = tuple(range(len(results["base"])))
-    ablations = tuple(name for key, name in names.items() if key in results and key not in ("base", "main"))
-    plan = Plan(seeds=seeds, ablation_seeds=seeds[:1], ablations=ablations, other_steps=(2,))
+    ablations = tuple(name for key, name in names.items() if key in results and key not in ("base", "main", "long"))
+    longer = 600 if "long" in results else None
+    plan = Plan(seeds=seeds, ablation_seeds=seeds[:1], ablations=ablations, other_steps=(2,), long_updates=longer)
     likeness = {"fid": 0.1, "kid": 0.0, "precision": 0.9, "recall": 0.9, "vendi": 9.0}
     real = {"first": likeness, "all": likeness, "distance": [0.5, 0.7]}
     return Found(
@@ -378,6 +380,37 @@ def usual(**others):
         result(pictures([3.0, 5.0], 4.0, [False, True], fid=2.8, recall=0.2, distance=(0.2, 0.4))),
     ]
     return found(base=bases, main=mains, **others)
+
+
+def test_the_longer_r0_plus_is_set_beside_the_base_and_the_shorter_beside_ablations():
+    long = [result(pictures([5.0, 7.0], 6.0, [True, True], fid=1.8, recall=0.6, distance=(0.2, 0.4))) for _ in range(2)]
+    bare = [result(pictures([9.0, 9.0], 1.0, [False, False]))]
+    short, both = ({it.id: it for it in claims(usual(bare=bare, **more), 25)} for more in ({}, {"long": long}))
+    assert short["reward-hps"].measured == pytest.approx(1.5)
+    assert both["reward-hps"].measured == pytest.approx(4.0)
+    assert (short["fid"].measured, both["fid"].measured) == (pytest.approx(1.25), pytest.approx(0.9))
+    assert both["accuracy"].measured > short["accuracy"].measured
+    assert both["against-one-bare"] == short["against-one-bare"]
+    assert "longer" not in short
+    # The first picture of one prompt of one seed is wrong in the shorter, and right in the longer: a half of a task.
+    assert both["longer"].measured == pytest.approx(0.25)
+    rows = {row["name"]: row for row in ablation_rows(usual(bare=bare, long=long))}
+    assert list(rows) == ["base", "r0-plus", "r0-plus-long", "one-bare"]
+    assert rows["r0-plus-long"]["verdict"] in ("improved", "unchanged")
+
+
+def test_a_longer_training_differs_in_its_updates_alone(sd_folder):
+    plan = dataclasses.replace(TINY, long_updates=7)
+    one = bench(sd_folder, plan)
+    short, long = (config_of(it, one) for it in (training("r0-plus", 0), tuned(plan, 0)))
+    assert dataclasses.replace(long, updates=short.updates) == short
+    assert long.updates == 7
+    assert [it.name for it in trainings(plan)][:3] == ["base", "r0-plus", "r0-plus-long"]
+    kept = {it.name: [m.name for m in measures(plan, it, 25, Times())] for it in trainings(plan)}
+    assert "steps-2" in kept["r0-plus-long"]
+    assert kept["r0-plus"] == [PICTURES, SEVERAL]
+    with pytest.raises(BadConfig, match="long_updates must be at least 1, got 0"):
+        Plan(long_updates=0)
 
 
 def test_the_claims_follow_the_results():
@@ -492,7 +525,7 @@ def test_tables_say_what_was_measured():
     assert rest[-1]["fid"]["value"] == 0.1
     assert rest[-2]["distance"]["value"] == pytest.approx(0.6)
     assert rest[2]["distance"]["value"] == pytest.approx(0.15)
-    assert [row["pictures"] for row in step_rows(one)][-2:] == ["r0-plus in 2", "r0-plus in 4"]
+    assert [row["pictures"] for row in step_rows(one)][-2:] == ["R0+ in 2", "R0+ in 4"]
     bare = ablation_rows(one)[-1]
     assert (bare["drift"], bare["seconds_per_update"], bare["verdict"]) == (0.25, 2.0, "hacked")
 

@@ -37,6 +37,11 @@ class Found:
     real: Mapping[str, Any]
     """how like real pictures real pictures are, as a measure's fidelity"""
 
+    @property
+    def tuned(self) -> str:
+        """The name of the R0+ that is set beside the base."""
+        return self.plan.tuned
+
     def seeds(self, name: str) -> list[int]:
         """Those that the training was made with."""
         return [seed for seed in self.plan.seeds if (name, seed) in self.results]
@@ -99,7 +104,7 @@ class Found:
 
     def ratios(self, what: str) -> list[float]:
         """R0+'s number of the fidelity suite as a share of the base's, by seed."""
-        ours, theirs = (self.fidelity(name, what, which="all") for name in (MAIN, BASE))
+        ours, theirs = (self.fidelity(name, what, which="all") for name in (self.tuned, BASE))
         return [own / other for own, other in zip(ours, theirs, strict=True)]
 
     def speed_ratios(self) -> list[float]:
@@ -151,7 +156,7 @@ def mean_of(found: Found, name: str, what: str, *, measure: str = PICTURES, imag
 
 def distance_gain(found: Found) -> Estimate:
     """How much further apart R0+'s pictures of a prompt are than the base's."""
-    return paired_difference(found.distances(MAIN), found.distances(BASE))
+    return paired_difference(found.distances(found.tuned), found.distances(BASE))
 
 
 def fidelity_over_seeds(found: Found, name: str, what: str, *, which: str, measure: str = PICTURES) -> Estimate:

@@ -93,12 +93,13 @@ def config_of(it: Training, bench: Bench) -> R0Config | RgLcmConfig:
     usual: R0Config = bench.task.config
     updates = usual.updates if bench.plan.updates is None else bench.plan.updates
     if it.method == "r0":
-        return replace(usual, updates=updates, seed=it.seed, **it.changes)
+        told = {"updates": updates, "seed": it.seed, **it.changes}
+        return replace(usual, **told)
     weight = sum(abs(read_spec(spec)[1]) for spec in specs_of(it, bench))
     # With gradients of length 1, all rewards together pull about as much as distillation does.
-    told = {"guidance": bench.base_guidance, "reward_scale": 1 / weight, **it.changes}
+    own = {"guidance": bench.base_guidance, "reward_scale": 1 / weight, **it.changes}
     kept = ("images_per_update", "lr", "grad_clip", "batch_size")
-    return RgLcmConfig(updates=updates, seed=it.seed, **{name: getattr(usual, name) for name in kept}, **told)
+    return RgLcmConfig(updates=updates, seed=it.seed, **{name: getattr(usual, name) for name in kept}, **own)
 
 
 def content_of(it: Training, bench: Bench) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def page(report: Mapping[str, Any]) -> str:
             ABOUT_CURVES.format(**size),
             picture(report, "curves", "Rewards, accuracy and drift over the updates of R0+"),
             "## Ablations and neighbours",
-            ABOUT_ABLATIONS,
+            ABOUT_ABLATIONS.format(**size),
             ablation_table(tables["ablations"]),
             ablation_rewards_table(tables["ablations"]),
             picture(report, "ablations", "Accuracy against the rise of the rewards that were followed"),
@@ -178,8 +178,10 @@ def ablation_rewards_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def how_it_was_run(report: Mapping[str, Any]) -> Sequence[str]:
     """Command, size and settings, a line each."""
     settings = report["settings"]
+    longer = settings["long_updates"]
+    beside = f"R0+ beside the base: {longer} updates, all else: " if longer else ""
     size = (
-        f"{settings['updates']} updates of {settings['config']['images_per_update']} images in "
+        f"{beside}{settings['updates']} updates of {settings['config']['images_per_update']} images in "
         f"{settings['precision']}; ablations with {len(settings['ablation_seeds'])} seed(s)"
     )
     rewards = ", ".join(settings["rewards"])

@@ -23,9 +23,10 @@ the number of pictures, so it is taken of {images} pictures of each prompt, and 
 ABOUT_STEPS = """The same weights in other numbers of steps, beside the model before training; the first picture of \
 every prompt."""
 
-ABOUT_ABLATIONS = """Each row is R0+ with one thing changed, or a neighbour's way in the same code, with the first \
-picture of every prompt and the same noises. Rises are over R0+ with the same seeds: of the rewards that the row \
-follows (of all, if it follows none), in spreads of the base's scores, and of accuracy.
+ABOUT_ABLATIONS = """Each row is R0+ of {updates} updates with one thing changed, or a neighbour's way in the same \
+code, with the first picture of every prompt and the same noises. Rises are over that R0+, `r0-plus`, with the same \
+seeds: of the rewards that the row follows (of all, if it follows none), in spreads of the base's scores, and of \
+accuracy.
 
 The verdict: *improved* if the whole interval of accuracy's rise is above zero; if it is all below, *hacked* where \
 the whole interval of the rewards' rise is above zero, else *worse*; and *unchanged* if accuracy's interval contains \

@@ -12,6 +12,7 @@ from plaudit.claims.r0.variants import (
     ABLATIONS,
     BASE,
     GUIDANCE_ONLY,
+    LONG,
     MAIN,
     REWARDS_ONLY,
     Follows,
@@ -86,6 +87,8 @@ class Plan:
     """of the seeds"""
     updates: int | None = None
     """None: the preset's"""
+    long_updates: int | None = 600
+    """of the R0+ that is set beside the base; None: that is the one that ablations are compared with"""
     precision: Literal["float32", "bfloat16"] = "float32"
     """of a training's products; pictures are always drawn in float32"""
     look_every: int = 10
@@ -95,7 +98,7 @@ class Plan:
     prompts: int | None = None
     """of PocketEval, in the final measures; None: all"""
     images: int = 2
-    """of each prompt by the base and by R0+"""
+    """of each prompt by the base and by the R0+ that is set beside it"""
     ablation_images: int = 1
     several_prompts: int = 64
     """for diversity"""
@@ -116,8 +119,15 @@ class Plan:
             )
         if not 1 <= self.ablation_images <= self.images:
             raise BadConfig(f"ablation_images must be between 1 and images, {self.images}; got {self.ablation_images}")
+        if self.long_updates is not None and self.long_updates < 1:
+            raise BadConfig(f"long_updates must be at least 1, got {self.long_updates}")
         for name in self.ablations:
             variant_named(name)
+
+    @property
+    def tuned(self) -> str:
+        """The name of the R0+ that is set beside the base."""
+        return MAIN if self.long_updates is None else LONG
 
 
 def full() -> Plan:
@@ -128,9 +138,9 @@ def full() -> Plan:
 def quick() -> Plan:
     """A look in under four minutes: one seed, few updates, two ablations; decides nothing."""
     return Plan(
-        seeds=(0,), ablation_seeds=(0,), ablations=(REWARDS_ONLY, GUIDANCE_ONLY), updates=4, look_every=2,
-        look_prompts=12, prompts=48, images=2, several_prompts=12, several_images=2, other_steps=(2,), renders=2,
-        timings=1, quick=True,
+        seeds=(0,), ablation_seeds=(0,), ablations=(REWARDS_ONLY, GUIDANCE_ONLY), updates=4, long_updates=None,
+        look_every=2, look_prompts=12, prompts=48, images=2, several_prompts=12, several_images=2, other_steps=(2,),
+        renders=2, timings=1, quick=True,
     )  # fmt: skip
 
 
@@ -145,11 +155,23 @@ def training(name: str, seed: int) -> Training:
     return Training(name=name, seed=seed, method=it.method, changes=it.changes, follows=it.follows)
 
 
+def longer(plan: Plan, seed: int) -> Training:
+    """R0+ for the plan's long_updates."""
+    return replace(training(LONG, seed), changes={"updates": plan.long_updates})
+
+
+def tuned(plan: Plan, seed: int) -> Training:
+    """The R0+ that is set beside the base."""
+    return training(MAIN, seed) if plan.long_updates is None else longer(plan, seed)
+
+
 def trainings(plan: Plan) -> Iterator[Training]:
     """All, by seed, so that a first answer is there early; the pretrained model and R0+ first."""
     for seed in plan.seeds:
         yield base(seed)
         yield training(MAIN, seed)
+        if plan.long_updates is not None:
+            yield longer(plan, seed)
         if seed in plan.ablation_seeds:
             for name in plan.ablations:
                 yield training(name, seed)
@@ -175,11 +197,11 @@ def measures(plan: Plan, it: Training, base_steps: int, times: Times) -> Iterato
         first,
         sampler=_sampler(it),
         times=_times(it, times),
-        images=plan.images if it.name == MAIN else plan.ablation_images,
+        images=plan.images if it.name == plan.tuned else plan.ablation_images,
     )
     yield own
     yield _several(plan, own)
-    for steps in plan.other_steps if it.name == MAIN else ():
+    for steps in plan.other_steps if it.name == plan.tuned else ():
         yield replace(first, name=in_steps(steps), steps=steps)
 
 
@@ -201,7 +223,7 @@ def cost(it: Training, plan: Plan, config: R0Config, drawn: Iterable[Measure]) -
     measured = sum(_cost_of(measure) for measure in drawn)
     if it.method == "none":
         return measured
-    updates = config.updates if plan.updates is None else plan.updates
+    updates = it.changes.get("updates", config.updates if plan.updates is None else plan.updates)
     looks = (1 + updates / plan.look_every) * plan.look_prompts * (STEPS + DECODED)
     # A backward costs as much as two forwards, and the frozen model is asked twice.
     update = (STEPS / 2 + 3 + 2 + 4 * DECODED) * config.images_per_update

@@ -15,7 +15,7 @@ LINES = ("-", "--", ":")
 def curve_plot(report: Mapping[str, Any]) -> bytes:
     """SVG: every reward, accuracy and drift over the updates of R0+, the base as a level line."""
     tables = report["tables"]
-    curve = next(it for it in tables["curves"] if it["name"] == MAIN)
+    curve = next(it for it in tables["curves"] if it["name"] == report["settings"]["tuned"])
     levels = {row["reward"]: row["base"]["value"] for row in tables["rewards"]}
     levels["accuracy"] = tables["tasks"][0]["base"]["value"]
     words = {row["reward"]: row["reward"] + ("" if row["trained"] else ", held out") for row in tables["rewards"]}

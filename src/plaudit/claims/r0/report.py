@@ -21,6 +21,7 @@ from plaudit.claims.r0.plan import (
     in_steps,
     training,
     trainings,
+    tuned,
 )
 from plaudit.claims.r0.plots import ablation_plot, course_plot, curve_plot, judged_rows
 from plaudit.claims.r0.tables import tables
@@ -76,6 +77,7 @@ def report_of(store: Store) -> reports.Report:
         settings={
             **asdict(plan),
             "updates": config.updates,
+            "tuned": plan.tuned,
             "model": MODEL,
             "steps": STEPS,
             "base_steps": bench.base_steps,
@@ -113,15 +115,16 @@ def _variant_grid(store: Store) -> dict[str, Any]:
     """The base, R0+ and every ablation of the first seed that the ablations have."""
     plan = store.bench.plan
     seed = next((it for it in plan.seeds if it in plan.ablation_seeds), plan.seeds[0])
-    names = (MAIN, *(plan.ablations if seed in plan.ablation_seeds else ()))
-    return _rows(store, {BASE: (base(seed), PICTURES), **{name: (training(name, seed), PICTURES) for name in names}})
+    each = [training(MAIN, seed), tuned(plan, seed)]
+    each += [training(name, seed) for name in plan.ablations if seed in plan.ablation_seeds]
+    return _rows(store, {BASE: (base(seed), PICTURES), **{it.name: (it, PICTURES) for it in each}})
 
 
 def _step_grid(store: Store) -> dict[str, Any]:
     seed, plan = store.bench.plan.seeds[0], store.bench.plan
     every = {steps: in_steps(steps) for steps in plan.other_steps} | {STEPS: PICTURES}
     rows = {BASE: (base(seed), PICTURES), "before": (base(seed), FEW), "before, guided": (base(seed), GUIDED_FEW)}
-    rows |= {f"R0+ in {steps}": (training(MAIN, seed), every[steps]) for steps in sorted(every)}
+    rows |= {f"R0+ in {steps}": (tuned(plan, seed), every[steps]) for steps in sorted(every)}
     return _rows(store, rows)
 
 

@@ -38,14 +38,14 @@ def reward_rows(found: Found) -> list[dict[str, Any]]:
     """Every reward of the base, of the same model in few steps before training, and of R0+."""
     rows = []
     for name in (*found.trained, found.held_out):
-        ours, theirs = (found.scores(it, name) for it in (MAIN, BASE))
+        ours, theirs = (found.scores(it, name) for it in (found.tuned, BASE))
         rows.append(
             {
                 "reward": name,
                 "trained": name in found.trained,
                 "base": asdict(mean_of(found, BASE, name)),
                 "start": asdict(mean_of(found, BASE, name, measure=FEW)),
-                "tuned": asdict(mean_of(found, MAIN, name)),
+                "tuned": asdict(mean_of(found, found.tuned, name)),
                 "rise": asdict(paired_difference(ours, theirs)),
                 "spread": found.spread(name),
             }
@@ -56,14 +56,14 @@ def reward_rows(found: Found) -> list[dict[str, Any]]:
 def task_rows(found: Found) -> list[dict[str, Any]]:
     """Accuracy by task, base and R0+."""
     strata = np.array(found.strata())
-    base, tuned = (found.scores(name, RIGHT) for name in (BASE, MAIN))
+    base, tuned = (found.scores(name, RIGHT) for name in (BASE, found.tuned))
     rows = [
         {
             "task": "all",
             "prompts": len(strata),
             "base": asdict(mean_of(found, BASE, RIGHT)),
-            "tuned": asdict(mean_of(found, MAIN, RIGHT)),
-            "rise": asdict(found.accuracy_gain(MAIN, over=BASE, images=0)),
+            "tuned": asdict(mean_of(found, found.tuned, RIGHT)),
+            "rise": asdict(found.accuracy_gain(found.tuned, over=BASE, images=0)),
         }
     ]
     for task in dict.fromkeys(strata.tolist()):
@@ -85,9 +85,9 @@ def fidelity_rows(found: Found) -> list[dict[str, Any]]:
     few, guided = f"{STEPS} steps before training", f"{STEPS} steps before training, guided"
     models: tuple[tuple[str, str, str, str, str | None], ...] = (
         ("base", "all", BASE, PICTURES, SEVERAL),
-        (MAIN, "all", MAIN, PICTURES, SEVERAL),
+        ("R0+", "all", found.tuned, PICTURES, SEVERAL),
         ("base", "first", BASE, PICTURES, None),
-        (MAIN, "first", MAIN, PICTURES, None),
+        ("R0+", "first", found.tuned, PICTURES, None),
         (few, "first", BASE, FEW, FEW_SEVERAL),
         (guided, "first", BASE, GUIDED_FEW, None),
     )
@@ -113,7 +113,7 @@ def step_rows(found: Found) -> list[dict[str, Any]]:
         for measure, words in ((FEW, ""), (GUIDED_FEW, ", guided"))
     ]
     every = {steps: in_steps(steps) for steps in found.plan.other_steps} | {STEPS: PICTURES}
-    return rows + [_drawn(found, MAIN, f"{MAIN} in {steps}", every[steps]) for steps in sorted(every)]
+    return rows + [_drawn(found, found.tuned, f"R0+ in {steps}", every[steps]) for steps in sorted(every)]
 
 
 def _drawn(found: Found, name: str, words: str, measure: str) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _drawn(found: Found, name: str, words: str, measure: str) -> dict[str, Any]:
 def ablation_rows(found: Found) -> list[dict[str, Any]]:
     """Base, R0+ and every ablation, by the first picture of each prompt, with the verdict on each ablation."""
     rows = []
-    for name in (BASE, MAIN, *found.plan.ablations):
+    for name in (BASE, *_every_r0_plus(found), *found.plan.ablations):
         if not found.seeds(name):
             continue
         row = {
@@ -170,7 +170,7 @@ def ablation_rows(found: Found) -> list[dict[str, Any]]:
 
 def curves(found: Found) -> list[dict[str, Any]]:
     """What the looks saw over the updates, as mean and extremes over seeds; and the seconds of training until then."""
-    return [_curve(found, name) for name in (MAIN, *found.plan.ablations) if found.seeds(name)]
+    return [_curve(found, name) for name in (*_every_r0_plus(found), *found.plan.ablations) if found.seeds(name)]
 
 
 def _curve(found: Found, name: str) -> dict[str, Any]:
@@ -205,6 +205,11 @@ def speed_row(found: Found) -> dict[str, Any]:
         "few": asdict(over_seeds([value for it in timings for value in it["few"]])),
         "ratio": asdict(over_seeds(found.speed_ratios())),
     }
+
+
+def _every_r0_plus(found: Found) -> tuple[str, ...]:
+    """As ablations are compared with it, and as it is set beside the base, if that is another."""
+    return tuple(dict.fromkeys((MAIN, found.tuned)))
 
 
 def _last_look(result: Any) -> Any:

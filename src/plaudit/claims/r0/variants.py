@@ -19,6 +19,8 @@ Method = Literal["r0", "rg-lcm", "none"]
 """none: not trained at all"""
 
 MAIN, BASE = "r0-plus", "base"
+LONG = "r0-plus-long"
+"""R0+ for more updates: what is set beside the base, where a plan has it; ablations are compared with MAIN"""
 R0, REWARDS_ONLY, GUIDANCE_ONLY = "r0", "rewards-only", "guidance-only"
 
 FREE: Mapping[str, Any] = {"pull": 0.0, "drift_limit": 0.0}
@@ -52,6 +54,7 @@ _DISTILLED = "retrained by R0's authors: HPS 31.44 and FID 52.01, R0+ 34.37 and 
 
 VARIANTS = (
     Variant(name=MAIN, words="R0+ as in the preset", paper="HPS 34.37, ImageReward 1.27, FID 37.53 (table 1)"),
+    Variant(name=LONG, words="R0+ for more updates", paper="how many updates were made is not said"),
     Variant(
         name=R0, words="R0: the last picture, through every step", changes={"truncation": "all"},
         paper="R0+ above R0: HPS 34.37 and 33.70, ImageReward 1.27 and 1.22; faster (figure 12)",
@@ -113,7 +116,7 @@ VARIANTS = (
         changes={"normalise": "latents"}, follows="first", published="worse", paper=_COLLAPSE,
     ),
 )  # fmt: skip
-ABLATIONS = tuple(variant.name for variant in VARIANTS if variant.name != MAIN)
+ABLATIONS = tuple(variant.name for variant in VARIANTS if variant.name not in (MAIN, LONG))
 
 
 def variant_named(name: str) -> Variant:
