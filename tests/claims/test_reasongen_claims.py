@@ -628,4 +628,4 @@ def test_the_methods_page_names_every_preset_and_says_whose_numbers_are_not_ther
 
     words = (Path(__file__).parents[2] / "docs" / "reasongen.md").read_text()
     assert all(f"| {name} |" in words for name in (*TASKS, *LESSONS))
-    assert "<!-- measured: begin -->" in words
+    assert "<!-- generated: measured -->" in words

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -10,7 +11,7 @@ from plaudit.suites.run import Judged, score
 
 def verdict(row, *, right=True):
     return Judged(
-        row=row, prompt_index=row, image_index=0, prompt=f"prompt {row}", task="counting", unseen=False,
+        row=row, prompt_index=row, image_index=0, prompt=f"prompt {row}", category="counting", unseen=False,
         right=right, reasons=() if right else ("no star",),
     )  # fmt: skip
 
@@ -53,3 +54,39 @@ def test_a_damaged_file_is_one_sentence(tmp_path, content):
     (tmp_path / FILE).write_text(content)
     with pytest.raises(BadConfig, match="damaged"):
         EvaluationFolder(tmp_path, {})
+
+
+def test_scores_and_what_they_are_made_of_are_kept(tmp_path):
+    one = dataclasses.replace(verdict(0), right=None, score=0.25, parts={"hps": 0.25, "clip": -1.0})
+    EvaluationFolder(tmp_path, {}).keep([one], torch.rand(1, 3, 8, 8))
+    assert EvaluationFolder(tmp_path, {}).judged == [one]
+    (record,) = json.loads((tmp_path / FILE).read_text())["judged"]
+    assert (record["category"], record["score"], record["right"]) == ("counting", 0.25, None)
+
+
+def test_what_the_numbers_are_stands_beside_them(tmp_path):
+    folder = EvaluationFolder(tmp_path, {})
+    folder.keep([verdict(0)], torch.rand(1, 3, 8, 8))
+    folder.finish(score(folder.judged), {"name": "pocket", "chance": 0.12})
+    assert json.loads((tmp_path / FILE).read_text())["suite"] == {"name": "pocket", "chance": 0.12}
+
+
+OLD = {
+    "settings": {"seed": 0},
+    "scores": None,
+    "judged": [
+        {
+            "row": 3, "prompt_index": 1, "image_index": 1, "prompt": "a star", "task": "colors", "unseen": True,
+            "right": False, "reasons": ["no star"],
+        }
+    ],
+}  # fmt: skip
+
+
+def test_an_evaluation_of_before_there_were_scores_goes_on(tmp_path):
+    (tmp_path / FILE).write_text(json.dumps(OLD))
+    folder = EvaluationFolder(tmp_path, {"seed": 0})
+    (old,) = folder.judged
+    assert (old.category, old.score, old.right, old.reasons) == ("colors", None, False, ("no star",))
+    folder.keep([verdict(0)], torch.rand(1, 3, 8, 8))
+    assert [one.row for one in EvaluationFolder(tmp_path, {"seed": 0}).judged] == [0, 3]

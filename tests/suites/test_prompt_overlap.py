@@ -1,9 +1,10 @@
 """Training prompts are held against benchmarks' prompts: word by word, and by rows of words."""
 
 import pytest
+from tiny_lists import write_lists
 
 from plaudit.core.errors import BadConfig
-from plaudit.suites.prompt_overlap import overlaps, own_benchmarks
+from plaudit.suites.prompt_overlap import benchmarks_at_hand, overlaps, own_benchmarks
 
 LONG = "a red fox sleeps beside an old grey stone wall in the snow"
 
@@ -52,3 +53,18 @@ def test_pocket_eval_is_at_hand_its_unseen_prompts_apart():
     by_name = {one.benchmark: one for one in overlaps([unseen[0]], benchmarks)}
     assert by_name["PocketEval, unseen combinations"].exact == (unseen[0],)
     assert not by_name["PocketEval, seen combinations"].any
+
+
+def test_suites_whose_lists_are_here_are_compared_with_and_all_others_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLAUDIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PLAUDIT_SUITES_DIR", raising=False)
+    assert benchmarks_at_hand() == own_benchmarks()
+    monkeypatch.setenv("PLAUDIT_SUITES_DIR", str(write_lists(tmp_path / "lists")))
+    found = benchmarks_at_hand()
+    assert {"geneval", "t2i-compbench", "dpg-bench", "partiprompts", "drawbench", "hpsv2"} <= set(found)
+    (geneval,) = [it for it in overlaps(["A photo of two kites!"], found) if it.benchmark == "geneval"]
+    assert geneval.exact == ("a photo of two kites",)
+    # A damaged list is no reason not to train.
+    (tmp_path / "lists/geneval/evaluation_metadata.jsonl").write_text("{")
+    (tmp_path / "lists/drawbench/test.txt").unlink()
+    assert set(found) - set(benchmarks_at_hand()) == {"geneval", "drawbench"}

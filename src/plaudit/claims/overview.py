@@ -109,7 +109,7 @@ def bars(claims: Sequence[Mapping[str, Any]]) -> str:
 
 def headlines(reports: Mapping[str, Mapping[str, Any]]) -> str:
     """A few claims of each system, as a Markdown table."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for system in SYSTEMS:
         report = reports.get(system.files[0])
         if report is None:

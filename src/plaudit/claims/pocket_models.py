@@ -87,7 +87,9 @@ def pocket_eval_score(generator: NoiseGenerator) -> float:
     suite = pocket()
     rows = rows_to_draw(suite, num_prompts=None, images_per_prompt=IMAGES_PER_PROMPT)
     batches = draw_and_judge(suite, generator, rows, images_per_prompt=IMAGES_PER_PROMPT)
-    return score([one for judged, _ in batches for one in judged]).accuracy.value
+    accuracy = score([one for judged, _ in batches for one in judged]).accuracy
+    assert accuracy is not None, "the judge knows right from wrong"
+    return accuracy.value
 
 
 def hard_negative_score(reward: Reward, *, count: int = 500) -> float:

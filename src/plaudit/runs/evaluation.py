@@ -44,9 +44,9 @@ class EvaluationFolder:
         self.judged = sorted([*self.judged, *judged], key=lambda one: one.row)
         self._save(None)
 
-    def finish(self, scores: Scores) -> None:
-        """Write the scores."""
-        self._save(scores)
+    def finish(self, scores: Scores, about: Mapping[str, Any] | None = None) -> None:
+        """Write the scores; `about`: what they are, as JSON types."""
+        self._save(scores, about)
 
     def _provenance(self, one: Judged) -> dict[str, Any]:
         """What `plaudit generate --from-image` needs to draw the picture again."""
@@ -61,11 +61,13 @@ class EvaluationFolder:
             "versions": self._versions,
             "right": one.right,
             "reasons": list(one.reasons),
+            "score": one.score,
         }
 
-    def _save(self, scores: Scores | None) -> None:
+    def _save(self, scores: Scores | None, about: Mapping[str, Any] | None = None) -> None:
         content = {
             "settings": self.settings,
+            "suite": None if about is None else dict(about),
             "scores": None if scores is None else asdict(scores),
             "judged": [asdict(one) for one in self.judged],
         }
@@ -75,7 +77,7 @@ class EvaluationFolder:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             settings, records = content["settings"], content["judged"]
-            self.judged = [Judged(**{**r, "reasons": tuple(r["reasons"])}) for r in records]
+            self.judged = [_judged(record) for record in records]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise BadConfig(f"{str(file)!r} is damaged; choose another --out, or delete it") from error
         if settings != json.loads(json.dumps(self.settings)):
@@ -83,3 +85,9 @@ class EvaluationFolder:
             raise BadConfig(
                 f"{str(self.path)!r} holds an evaluation with another {', '.join(other)}; choose another --out"
             )
+
+
+def _judged(record: Mapping[str, Any]) -> Judged:
+    """A verdict as it was kept. Older files have a task for a category, and no score."""
+    known = {"category" if name == "task" else name: value for name, value in dict(record).items()}
+    return Judged(**{**known, "reasons": tuple(known["reasons"])})

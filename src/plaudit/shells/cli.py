@@ -61,6 +61,11 @@ COMMANDS = Registry(
             summary="score a model, with or without a method, on a suite of prompts",
         ),
         Entry(
+            name="compare",
+            target="plaudit.shells.compare:COMMAND",
+            summary="put models, methods and trainings side by side, at equal cost if wanted",
+        ),
+        Entry(
             name="reproduce",
             target="plaudit.shells.reproduce:COMMAND",
             summary="measure a paper's claims, in miniature",

@@ -1,6 +1,7 @@
 """`plaudit evaluate`: a model, with or without a method, on a suite of prompts."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -10,13 +11,20 @@ from typing import TYPE_CHECKING, Any
 from plaudit.core.errors import PlauditError, UnknownName
 from plaudit.shells.flags import Command, WrongUsage
 from plaudit.shells.options import DrawingOptions, Method, decisive
-from plaudit.suites.table import SUITES
+from plaudit.suites.table import is_board, load_suite
 
 if TYPE_CHECKING:
     from plaudit.generators.generator import NoiseGenerator
     from plaudit.methods.reno import Step
-    from plaudit.suites.run import Draw, Scores, Suite
-    from plaudit.suites.statistics import Estimate
+    from plaudit.runs.evaluation import EvaluationFolder
+    from plaudit.shells.drawing import Workshop
+    from plaudit.suites.run import Draw, Judged
+    from plaudit.suites.suite import Suite
+
+PUBLISHED_BOARD = ("hpsv2.1", "pickscore-v1", "imagereward-v1")
+"""rewards of a board for models that speak all of English; pocket models have the embedded ones"""
+NOT_RECORDED = ("prompts", "category", "lists")
+"""which prompts are drawn does not change what is said of a picture, and lists go by their checksums"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +32,18 @@ class EvaluateOptions(DrawingOptions):
     """All that `plaudit evaluate` takes."""
 
     suite: str = field(metadata={"positional": 1, "placeholder": "SUITE"})
-    """pocket: 553 prompts in GenEval's proportions, judged exactly"""
+    """pocket, geneval, dpg-bench and others (plaudit list suites), or a file of your own prompts: one a line, or .jsonl
+    with "prompt" and "category" """
     method: Method | None = field(default="none", metadata={"placeholder": "reno|best-of-n|evolve|none"})
     """how each picture is drawn; none: as it comes from the model"""
-    images_per_prompt: int = 4
-    """images per prompt"""
+    images_per_prompt: int | None = None
+    """images per prompt; left out: as many as the suite draws"""
     prompts: int | None = None
-    """only so many of the suite's prompts, spread over its tasks"""
+    """only so many of the suite's prompts, spread over its categories"""
+    category: tuple[str, ...] = field(default=(), metadata={"placeholder": "NAME"})
+    """only these categories of the suite"""
+    lists: Path | None = field(default=None, metadata={"placeholder": "DIR"})
+    """folder of benchmarks' prompt lists; left out: PLAUDIT_SUITES_DIR, or the cache, into which they are downloaded"""
     out: Path | None = field(default=None, metadata={"placeholder": "DIR"})
     """folder for the pictures and the scores; a second call with it goes on where the first stopped"""
     json: bool = False
@@ -39,31 +52,28 @@ class EvaluateOptions(DrawingOptions):
 
 def run(options: EvaluateOptions) -> int:
     """Draw the suite's prompts, judge the pictures, print the scores."""
-    try:
-        entry = SUITES.find(options.suite)
-    except UnknownName as error:
-        raise WrongUsage(str(error)) from error
-    from plaudit.runs.evaluation import EvaluationFolder
-    from plaudit.suites.run import draw_and_judge, rows_to_draw, score
+    suite = _suite(options)
+    from plaudit.suites.run import draw_and_judge, rows_to_draw
 
-    suite: Suite = entry.build()
-    every = rows_to_draw(suite, num_prompts=options.prompts, images_per_prompt=options.images_per_prompt)
-    generator, draw, sources = _drawing(options)
-    folder = EvaluationFolder(options.out, _settings(options, sources)) if options.out else None
+    count = suite.images_per_prompt if options.images_per_prompt is None else options.images_per_prompt
+    options = replace(options, images_per_prompt=count)
+    every = rows_to_draw(suite, num_prompts=options.prompts, images_per_prompt=count, categories=options.category)
+    generator, draw, suite, sources = _drawing(options, suite)
+    from plaudit.runs.evaluation import EvaluationFolder
+
+    folder = EvaluationFolder(options.out, _settings(options, suite, sources)) if options.out else None
     # A folder may hold more than is asked for now: the rows of a larger share of the prompts.
     judged = [one for one in folder.judged if one.row in set(every)] if folder else []
     done = {one.row for one in judged}
     rows = [row for row in every if row not in done]
-    found = draw_and_judge(
-        suite, generator, rows, draw=draw, images_per_prompt=options.images_per_prompt, seed=options.seed
-    )
+    found = draw_and_judge(suite, generator, rows, draw=draw, images_per_prompt=count, seed=options.seed)
     with _bar(f"evaluating {sources['model']['name']}", total=len(every), done=len(done)) as advance:
         try:
             for batch, images in found:
                 judged += batch
                 if folder:
                     folder.keep(batch, images)
-                advance(len(judged), sum(one.right for one in judged) / len(judged))
+                advance(len(judged), _live(judged, suite))
         except KeyboardInterrupt as error:
             if not folder:
                 raise
@@ -71,42 +81,138 @@ def run(options: EvaluateOptions) -> int:
                 f"stopped by Ctrl-C; {len(judged)} of {len(every)} images are kept in {str(folder.path)!r}, "
                 "and the same command goes on"
             ) from error
-    scores = score(judged)
-    if folder:
-        folder.finish(scores)
-    print(json.dumps(asdict(scores), ensure_ascii=False) if options.json else as_table(scores))
+    _tell(judged, suite, options, folder)
     return 0
 
 
-def _drawing(options: EvaluateOptions) -> "tuple[NoiseGenerator, Draw | None, dict[str, Any]]":
-    """The model, how the method draws prompts (None if pictures are taken as they come), and what was loaded."""
+def about(suite: "Suite") -> dict[str, Any]:
+    """What the numbers of a suite are, as JSON types."""
+    names = ("name", "measures", "overall", "chance", "strict_chance", "paper", "licence")
+    return {**{name: getattr(suite, name) for name in names}, "prompts_from": dict(suite.sources) or None}
+
+
+def _suite(options: EvaluateOptions) -> "Suite":
+    """The suite that is named, to be scored by what is named. Raises WrongUsage for a name that is not there."""
+    try:
+        board = is_board(options.suite)
+    except UnknownName as error:
+        raise WrongUsage(str(error)) from error
+    from plaudit.shells.drawing import device_of
+
+    device = device_of(options.device)
+    suite = load_suite(options.suite, rewards=_board(options) if board else (), device=device, folder=options.lists)
+    if suite.sources.get("pinned") is False:
+        print(
+            f"plaudit: the prompts of {suite.name} are read from a file that is not the pinned one; what comes out is "
+            "not the benchmark's number",
+            file=sys.stderr,
+        )
+    for said in _trained_on(options, suite):
+        print(f"plaudit: {said}; what it measures of this model says little", file=sys.stderr)
+    return suite
+
+
+def _trained_on(options: EvaluateOptions, suite: "Suite") -> list[str]:
+    """What the model's training, if it has one here, noted when it began of this suite's prompts."""
+    wanted = "PocketEval" if options.suite == "pocket" else f"{suite.name}:"
+    found: list[str] = []
+    for named in (options.model, options.lora):
+        try:
+            manifest = json.loads((Path(named) / "run.json").read_text(encoding="utf-8")) if named else {}
+        except (OSError, ValueError):
+            continue
+        found += [said for said in manifest.get("overlaps") or () if said.startswith(wanted)]
+    return found
+
+
+def _board(options: EvaluateOptions) -> tuple[str, ...]:
+    """The rewards that score a board, the headline first. Raises UnknownName with the nearest name."""
+    from plaudit.rewards.table import REWARDS, read_spec
+    from plaudit.runs.provenance import check_known
+    from plaudit.shells.drawing import chosen_model, default_reward_specs
+    from plaudit.shells.licences import tell_licences
+
+    # What a method follows are the defaults of all commands; then the board shows these.
+    embedded = options.method != "none" or chosen_model(options).model.startswith("pocket-")
+    named = options.reward or (default_reward_specs() if embedded else PUBLISHED_BOARD)
+    specs = (options.held_out, *named) if options.held_out else named
+    names = [read_spec(spec)[0] for spec in specs]
+    for name in names:
+        check_known(REWARDS, name)
+    tell_licences(REWARDS, names)
+    return specs
+
+
+def _drawing(options: EvaluateOptions, suite: "Suite") -> "tuple[NoiseGenerator, Draw | None, Suite, dict[str, Any]]":
+    """The model, how the method draws prompts (None if pictures are taken as they come), the suite, what was loaded."""
     from plaudit.shells.drawing import check_model, device_of, load_model, set_up, start
 
     if options.method == "none":
         check_model(options)
         generator, model = load_model(options, device_of(options.device))
-        return generator, None, {"model": model}
+        return generator, None, suite, {"model": model}
     shop = set_up(options)
 
     def draw(prompts: Sequence[str], only: Sequence[int] | None) -> "Iterator[Step]":
-        return start(shop, prompts, images_per_prompt=options.images_per_prompt, rows=only)
+        count = suite.images_per_prompt if options.images_per_prompt is None else options.images_per_prompt
+        return start(shop, prompts, images_per_prompt=count, rows=only)
 
-    return shop.generator, draw, shop.sources
+    scored = _with_loaded(suite, shop) if is_board(options.suite) else suite
+    return shop.generator, draw, scored, shop.sources
 
 
-def _settings(options: EvaluateOptions, sources: Mapping[str, Any]) -> dict[str, Any]:
+def _with_loaded(suite: "Suite", shop: "Workshop") -> "Suite":
+    """A board that scores by the rewards that the method has loaded already."""
+    from plaudit.suites.reward_board import RewardBoard
+
+    loaded = {name: reward for name, (_, reward) in shop.reward.raw_parts().items()}
+    if shop.held_out is not None:
+        loaded[suite.parts[0]] = shop.held_out
+    return replace(suite, scorer=lambda: RewardBoard([(name, loaded[name]) for name in suite.parts]))
+
+
+def _settings(options: EvaluateOptions, suite: "Suite", sources: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the verdicts; how many of the prompts are drawn does not."""
+    from plaudit.rewards.table import REWARDS, read_spec
+    from plaudit.runs.provenance import source_of
     from plaudit.shells.drawing import spell_out
 
+    board = is_board(options.suite)
+    known = {**sources, "suite": dict(suite.sources)} if suite.sources else dict(sources)
     named = spell_out(options)
-    # Where nothing is optimised, rewards decide nothing.
-    spelled = decisive(replace(named, reward=options.reward) if options.method == "none" else named)
-    return {name: value for name, value in spelled.items() if name != "prompts"} | {"sources": dict(sources)}
+    if options.method == "none":
+        # Where nothing is optimised, rewards decide nothing but a board's scores.
+        named = replace(named, reward=_board(options) if board else options.reward)
+        if board:
+            known["rewards"] = [source_of(REWARDS, read_spec(spec)[0]) for spec in named.reward]
+    return {name: value for name, value in decisive(named).items() if name not in NOT_RECORDED} | {"sources": known}
+
+
+def _live(judged: "Sequence[Judged]", suite: "Suite") -> str:
+    """The number to watch: the share that is right so far, or a board's headline."""
+    if judged[0].right is not None:
+        return f"right {sum(bool(one.right) for one in judged) / len(judged):.1%}"
+    known = [one.score for one in judged if one.score is not None]
+    return f"{suite.parts[0] if suite.parts else 'score'} {sum(known) / max(1, len(known)):.3f}"
+
+
+def _tell(
+    judged: "Sequence[Judged]", suite: "Suite", options: EvaluateOptions, folder: "EvaluationFolder | None"
+) -> None:
+    """Sum up, into the folder and on stdout."""
+    from plaudit.shells.evaluation_table import as_table
+    from plaudit.suites.run import score
+
+    scores = score(judged, overall=suite.overall, parts=suite.parts)
+    if folder:
+        folder.finish(scores, about(suite))
+    said = {**asdict(scores), "suite": about(suite)}
+    print(json.dumps(said, ensure_ascii=False) if options.json else as_table(scores, suite))
 
 
 @contextmanager
-def _bar(title: str, *, total: int, done: int) -> "Iterator[Callable[[int, float], None]]":
-    """A bar of judged images on stderr, with the share right so far. Shows nothing where stderr is no terminal."""
+def _bar(title: str, *, total: int, done: int) -> "Iterator[Callable[[int, str], None]]":
+    """A bar of judged images on stderr, with the number so far. Shows nothing where stderr is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -115,33 +221,21 @@ def _bar(title: str, *, total: int, done: int) -> "Iterator[Callable[[int, float
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         TextColumn("{task.completed}/{task.total}"),
-        TextColumn("right {task.fields[right]}"),
+        TextColumn("{task.fields[live]}"),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(title, total=total, completed=done, right="...")
-        yield lambda count, right: progress.update(task, completed=count, right=f"{right:.1%}")
-
-
-def as_table(scores: "Scores") -> str:
-    """The scores with their 95 % intervals, one a line."""
-    rows: list[tuple[str, Estimate | None]] = [("accuracy (mean of tasks)", scores.accuracy)]
-    rows += [(f"  {task}", estimate) for task, estimate in scores.tasks.items()]
-    rows += [("seen combinations", scores.seen), ("unseen combinations", scores.unseen)]
-    lines = [f"{'':<26}{'right':>7}   95 % interval    prompts"]
-    for name, estimate in rows:
-        if estimate is not None:
-            interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
-            lines.append(f"{name:<26}{estimate.value:>7.3f}   {interval:<17}{estimate.prompts}")
-    return "\n".join([*lines, f"{scores.images} images"])
+        task = progress.add_task(title, total=total, completed=done, live="...")
+        yield lambda count, live: progress.update(task, completed=count, live=live)
 
 
 COMMAND = Command(
     name="evaluate",
     purpose=(
-        "Draw every prompt of a suite and score the pictures.\n"
-        "The exact judge, which nothing is trained on, scores the pocket suite; intervals are by bootstrap."
+        "Draw every prompt of a suite and score the pictures, overall and by category, with 95 % intervals.\n"
+        "Where a suite knows right from wrong, the share that is right, and the score with credit for parts; on a\n"
+        "reward board (partiprompts, drawbench, hpsv2, a file of your own) the mean of each --reward and of --held-out."
     ),
     examples="""
 plaudit evaluate pocket                                 pocket-turbo as it is
@@ -149,6 +243,9 @@ plaudit evaluate pocket --model pocket-base
 plaudit evaluate pocket --model runs/mine               a training's model, over the one that it began with
 plaudit evaluate pocket --method reno --prompts 48 --images-per-prompt 1
 plaudit evaluate pocket --out runs/eval --json
+plaudit evaluate geneval --model sd-turbo               prompts are downloaded once; --lists DIR reads them from there
+plaudit evaluate t2i-compbench --model sd-turbo --category color shape
+plaudit evaluate prompts.txt --reward hps imagereward   your own prompts on a reward board
 """,
     options=EvaluateOptions,
     run=run,

@@ -72,7 +72,7 @@ def _rewards() -> list[dict[str, Any]]:
 def _suites() -> list[dict[str, Any]]:
     from plaudit.suites.table import SUITES
 
-    return _of_registry(SUITES)
+    return [{"chance": None, "strict_chance": None, **row} for row in _of_registry(SUITES)]
 
 
 def _presets() -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from plaudit.pocket.prompts import TASKS, Request, Wanted, say
 from plaudit.pocket.scenes import COLOURS, SHAPES, is_held_out
+from plaudit.suites.suite import Suite, SuitePrompt
 
 NUM_PROMPTS = {
     "single_object": 80,
@@ -23,18 +24,24 @@ NUM_PROMPTS = {
 }
 """GenEval's prompts per task; 553 in all"""
 
+CHANCE, STRICT_CHANCE = 0.12, 0.04
+"""the score of faultless pictures of the suite's other prompts, and the share of them that is right"""
+
 _RELATIONS = ("left", "right", "above", "below")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalPrompt:
-    """One prompt and what it asks for."""
+class EvalPrompt(SuitePrompt):
+    """One prompt and what it asks for; its category is the task. Unseen ones ask for a held-out combination."""
 
-    index: int
-    text: str
     request: Request
-    unseen: bool
-    """asks for a held-out combination"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PocketSuite(Suite):
+    """PocketEval, or some of it."""
+
+    prompts: tuple[EvalPrompt, ...]
 
 
 @functools.cache
@@ -52,7 +59,8 @@ def pocket_eval_prompts() -> tuple[EvalPrompt, ...]:
             if text in texts and task != "single_object":  # eight shapes cannot fill 80 different sentences
                 continue
             texts.add(text)
-            prompts.append(EvalPrompt(index=len(prompts), text=text, request=request, unseen=unseen))
+            place = len(prompts)
+            prompts.append(EvalPrompt(index=place, text=text, category=task, request=request, unseen=unseen))
     return tuple(prompts)
 
 

@@ -6,6 +6,7 @@ away.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from plaudit.core.errors import BadConfig
@@ -83,6 +84,24 @@ def own_benchmarks() -> dict[str, tuple[str, ...]]:
         "PocketEval, seen combinations": tuple(prompt.text for prompt in prompts if not prompt.unseen),
         "PocketEval, unseen combinations": tuple(prompt.text for prompt in prompts if prompt.unseen),
     }
+
+
+def benchmarks_at_hand() -> dict[str, tuple[str, ...]]:
+    """The package's own benchmarks, and of the table's suites those whose lists are on this machine, by name.
+
+    Nothing is downloaded; a list that is not here, or that cannot be read, is passed over.
+    """
+    from plaudit.suites.prompt_lists import list_at_hand
+    from plaudit.suites.table import SUITES
+
+    found = own_benchmarks()
+    for row in SUITES:
+        if "folder" not in row.facts:
+            continue
+        with suppress(BadConfig, OSError):
+            if (prompts := list_at_hand(row.facts["folder"])) is not None:
+                found[row.name] = tuple(prompt.text for prompt in prompts)
+    return found
 
 
 def _words(prompt: str) -> list[str]:

@@ -30,8 +30,9 @@ from plaudit.runs.looks import sheet
 from plaudit.runs.provenance import png_bytes
 from plaudit.suites.diversity import in_group_distance
 from plaudit.suites.fidelity import compare
+from plaudit.suites.pocket_eval import PocketSuite
 from plaudit.suites.reference_sets import pocket_renders
-from plaudit.suites.run import Suite, pocket
+from plaudit.suites.run import pocket
 
 BATCH = 32
 """pictures drawn at once; does not change them"""
@@ -86,7 +87,7 @@ class Judges:
     def __init__(self, bench: Bench, folder: Path) -> None:
         """`folder`: where that is kept."""
         self.bench, self.folder = bench, folder
-        self.suite: Suite = pocket()
+        self.suite: PocketSuite = pocket()
         self._references: dict[int | None, FeatureSet] = {}
 
     @cached_property
@@ -164,7 +165,7 @@ def measure_into(file: Path, draw: Draw, measure: Measure, *, seed: int, judges:
     )
 
 
-def timed(draws: Mapping[str, Draw], *, times: int, suite: Suite) -> dict[str, list[float]]:
+def timed(draws: Mapping[str, Draw], *, times: int, suite: PocketSuite) -> dict[str, list[float]]:
     """Seconds per image of each way to draw, `times` times over, one after the other so that all meet the same load."""
     texts = suite.texts()[:: max(1, len(suite.prompts) // BATCH)][:BATCH]
     found: dict[str, list[float]] = {name: [] for name in draws}

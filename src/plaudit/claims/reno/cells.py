@@ -23,7 +23,7 @@ from plaudit.methods.search import SearchConfig, best_of_n
 from plaudit.rewards.mix import WeightedSum
 from plaudit.runs.files import read_json, write_json
 from plaudit.runs.provenance import png_bytes
-from plaudit.suites.run import Suite
+from plaudit.suites.pocket_eval import PocketSuite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Bench:
     generator: NoiseGenerator
     rewards: WeightedSum
     """all rewards, with the weights a sum of some of them takes"""
-    suite: Suite
+    suite: PocketSuite
     sources: Mapping[str, Any]
     """names, revisions and checksums of the model and the rewards"""
 
@@ -196,7 +196,7 @@ class _Watch:
             changed = [self._prompts[place] for place in self._stale]
             said = self._bench.suite.judge(self._best[self._stale], changed)
             for place, verdict in zip(self._stale, said, strict=True):
-                verdicts[place] = verdict.right
+                verdicts[place] = bool(verdict.right)
         self._right.append(verdicts)
         self._stale = []
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from plaudit.claims.reno.cells import Bench, Cell, Variant
 from plaudit.core.errors import BadConfig
-from plaudit.suites.run import Suite
+from plaudit.suites.pocket_eval import PocketSuite
 
 CHECKPOINTS = (0, 1, 2, 5, 10, 20, 30)
 """steps at which the best image so far is judged, besides the last"""
@@ -59,14 +59,14 @@ def second(plan: Plan) -> Plan:
     return replace(plan, main_prompts=96, side_prompts=32, ablations=False)
 
 
-def main_prompts(plan: Plan, suite: Suite) -> tuple[int, ...]:
+def main_prompts(plan: Plan, suite: PocketSuite) -> tuple[int, ...]:
     """Places in the suite, spread over its tasks; so is every stretch of them."""
     chosen = suite.spread(min(plan.main_prompts, len(suite.prompts)))
     order = sorted(range(len(chosen)), key=lambda place: place * GOLDEN % 1)
     return tuple(chosen[place] for place in order)
 
 
-def side_prompts(plan: Plan, suite: Suite) -> tuple[int, ...]:
+def side_prompts(plan: Plan, suite: PocketSuite) -> tuple[int, ...]:
     """Those of the ablations: the first of the main ones."""
     return main_prompts(plan, suite)[: plan.side_prompts]
 

@@ -1,0 +1,65 @@
+"""Trade-offs of compared systems as one SVG: the deciding measure against rewards, diversity and cost."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+AXES = {
+    "reward": "rise of the rewards (spreads of the first one's pictures, mean)",
+    "diversity": "distance between a prompt's pictures",
+    "seconds": "seconds per image",
+    "forwards": "forwards of networks per image",
+}
+COSTS = ("seconds", "forwards")
+MANY = 4
+"""times the least cost, from which costs are shown by their logarithm"""
+COLOUR, BEATEN = "#1b6ca8", "#9a9a9a"
+
+
+def trade_offs(results: Mapping[str, Any]) -> bytes:
+    """SVG: a plot for each thing that the deciding measure is held against; the same numbers give the same file.
+
+    Systems that no other beats are joined by a line; those that are beaten are grey.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    fronts = results["fronts"]["fronts"]
+    columns = min(2, max(1, len(fronts)))
+    rows = -(-max(1, len(fronts)) // columns)
+    figure = Figure(figsize=(5.6 * columns, 3.8 * rows))
+    for number, against in enumerate(fronts, start=1):
+        _draw(figure.add_subplot(rows, columns, number), results, against)
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    # No date and no random ids: the same numbers give the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "plaudit", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def _draw(axes: Any, results: Mapping[str, Any], against: str) -> None:
+    measure, front = results["headline"], results["fronts"]["fronts"][against]
+    places = {}
+    for number, one in enumerate(results["entrants"]):
+        x, value = results["fronts"]["points"][one["name"]][against], one["measures"][measure]
+        places[one["name"]] = (x, value["value"])
+        errors = [[value["value"] - value["low"]], [value["high"] - value["value"]]]
+        colour = COLOUR if one["name"] in front else BEATEN
+        axes.errorbar(x, value["value"], yerr=errors, fmt="o", color=colour, capsize=3)
+        # Above and below in turn, so that names of neighbours stay apart.
+        up = 7 if number % 2 == 0 else -13
+        axes.annotate(one["name"], (x, value["value"]), xytext=(6, up), textcoords="offset points", fontsize=8)
+    line = sorted(places[name] for name in front)
+    axes.plot([x for x, _ in line], [y for _, y in line], color=COLOUR, alpha=0.4, linewidth=1)
+    least, most = (end(x for x, _ in places.values()) for end in (min, max))
+    if against in COSTS and 0 < least * MANY < most:
+        axes.set_xscale("log")
+    axes.margins(x=0.25)
+    if least == most:
+        # All at one place, as where cost was made equal: there is no spread to take margins of.
+        axes.set_xlim(least - (abs(least) or 1), most + (abs(most) or 1))
+    axes.set_xlabel(AXES[against])
+    axes.set_ylabel(measure)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,219 @@
+"""`plaudit evaluate` on other suites than PocketEval: reward boards, own prompts, benchmarks with their scorers."""
+
+import dataclasses
+import json
+
+import pytest
+from tiny_lists import write_lists
+
+import plaudit.shells.drawing
+import plaudit.suites.geneval
+from plaudit.shells.cli import main
+from plaudit.shells.evaluate import about
+from plaudit.shells.evaluation_table import as_table
+from plaudit.suites.run import Judged, pocket, score
+from plaudit.suites.suite import Opinion
+
+REWARDS = ("--reward", "incompressibility:3", "--held-out", "compressibility")
+
+LIGHT = """
+class Bright:
+    differentiable = True
+
+    def __call__(self, images, prompts):
+        return images.float().mean(dim=(1, 2, 3))
+
+
+class Dark(Bright):
+    def __call__(self, images, prompts):
+        return -super().__call__(images, prompts)
+"""
+
+
+@pytest.fixture
+def lists(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLAUDIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PLAUDIT_SUITES_DIR", raising=False)
+    return write_lists(tmp_path / "lists")
+
+
+def evaluate(*arguments, capsys):
+    assert main(["evaluate", *map(str, arguments)]) == 0
+    return capsys.readouterr()
+
+
+def test_a_users_prompts_are_scored_by_the_rewards_that_are_named(sd_folder, tmp_path, capsys):
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"prompt": "a red star", "category": "stars"}\n{"prompt": "two rings"}\n')
+    line = (file, "--model", sd_folder, *REWARDS, "--images-per-prompt", 2)
+    said = json.loads(evaluate(*line, "--json", capsys=capsys).out)
+    assert said["accuracy"] is None
+    assert said["images"] == 4
+    # What nobody followed is the headline; a weight is no part of a score.
+    assert list(said["parts"]) == ["compressibility", "incompressibility"]
+    assert said["score"] == said["parts"]["compressibility"]
+    assert said["score"]["overall"]["value"] == -said["parts"]["incompressibility"]["overall"]["value"]
+    assert set(said["score"]["categories"]) == {"stars", "all"}
+    table = evaluate(*line, capsys=capsys).out
+    assert "compressibility" in table.splitlines()[0]
+    assert "  stars" in table
+    assert "no chance level" in table
+
+
+def test_a_board_goes_on_where_it_stopped_unless_other_rewards_or_prompts_are_asked_for(sd_folder, tmp_path, capsys):
+    file, out = tmp_path / "mine.txt", tmp_path / "out"
+    file.write_text("a red star\ntwo rings\n")
+    line = ["evaluate", str(file), "--model", str(sd_folder), "--out", str(out), "--json"]
+    assert main([*line, *REWARDS, "--prompts", "1"]) == 0
+    assert main([*line, *REWARDS]) == 0
+    assert len(list((out / "images").iterdir())) == 2
+    kept = json.loads((out / "evaluation.json").read_text())
+    assert kept["settings"]["images_per_prompt"] == 1
+    assert [it["name"] for it in kept["settings"]["sources"]["rewards"]] == ["compressibility", "incompressibility"]
+    assert set(kept["judged"][0]["parts"]) == {"compressibility", "incompressibility"}
+    capsys.readouterr()
+    assert main([*line, "--reward", "compressibility"]) == 1
+    assert "another" in capsys.readouterr().err
+    file.write_text("a red star\ntwo hearts\n")
+    assert main([*line, *REWARDS]) == 1
+    assert "another sources" in capsys.readouterr().err
+
+
+def test_a_method_is_scored_by_what_it_followed_and_by_what_it_did_not(sd_folder, tmp_path, capsys):
+    file, code = tmp_path / "mine.txt", tmp_path / "mine.py"
+    file.write_text("a red star\ntwo rings\na blue circle\n")
+    code.write_text(LIGHT)
+    rewards = ("--reward", f"{code}:Bright", "--held-out", f"{code}:Dark")
+    line = (file, "--model", sd_folder, *rewards, "--method", "best-of-n", "--json")
+    one, best = (json.loads(evaluate(*line, "--steps", steps, capsys=capsys).out) for steps in (1, 6))
+    assert list(best["parts"]) == [f"{code}:Dark", f"{code}:Bright"]
+    # The best of six by one reward is the worst of six by its opposite.
+    means = [it["parts"][f"{code}:Bright"]["overall"]["value"] for it in (one, best)]
+    assert means[1] > means[0]
+    assert best["score"]["overall"]["value"] == -means[1]
+
+
+def test_a_list_that_is_not_the_pinned_one_is_no_benchmark(sd_folder, lists, capsys):
+    line = ("partiprompts", "--model", sd_folder, *REWARDS, "--lists", lists, "--category", "Arts", "--json")
+    out, err = evaluate(*line, capsys=capsys)
+    said = json.loads(out)
+    assert said["images"] == 1
+    assert list(said["score"]["categories"]) == ["Arts"]
+    assert said["suite"]["prompts_from"]["pinned"] is False
+    assert "partiprompts are read from a file that is not the pinned one" in err
+
+
+def test_a_benchmark_is_scored_by_its_own_scorer(sd_folder, lists, capsys, monkeypatch):
+    def scorer(*, device):
+        assert device.type == "cpu"
+        return lambda _, prompts: [
+            Opinion(score=0.5 if it.facts["tag"] == "counting" else 1.0, right=it.facts["tag"] != "counting")
+            for it in prompts
+        ]
+
+    monkeypatch.setattr(plaudit.suites.geneval, "geneval_scorer", scorer)
+    line = ("geneval", "--model", sd_folder, "--device", "cpu", "--lists", lists)
+    said = json.loads(evaluate(*line, "--json", capsys=capsys).out)
+    # Four images of each of the two tiny prompts.
+    assert said["images"] == 8
+    assert said["accuracy"]["value"] == 0.5
+    assert said["score"]["overall"]["value"] == 0.75
+    assert said["suite"]["strict_chance"] == 0.003
+    assert said["suite"]["paper"] == "Ghosh et al. 2023, GenEval"
+    table = evaluate(*line, capsys=capsys).out
+    assert "right about 0.003" in table
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("nothing.txt", 1, "there is no file of prompts 'nothing.txt'"),
+        ("genevla", 2, "Did you mean 'geneval'?"),
+        ("partiprompts --reward hpz", 1, "no reward named 'hpz'"),
+        ("partiprompts --reward hps --held-out hps", 1, "'hps' is given twice"),
+        ("partiprompts --reward hps --category Art", 1, "no category 'Art'; it has Abstract, Arts"),
+        ("geneval --lists none", 1, "'none' has no geneval/evaluation_metadata.jsonl; it is at https://"),
+        ("hpsv2 --reward hps", 1, "nobody has pinned"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_one_sentence(line, code, says, lists, capsys):
+    words = line.split()
+    if words[0] == "partiprompts":
+        words += ["--lists", str(lists)]
+    assert main(["evaluate", *words]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert next(it for it in err.splitlines() if "is not the pinned one" not in it).startswith("plaudit: ")
+    assert "Traceback" not in err
+
+
+def test_prompts_that_the_training_saw_are_told_of(sd_folder, lists, capsys, tmp_path, monkeypatch):
+    said = "partiprompts: 1 of 2 prompts are trained on word by word"
+    (tmp_path / "run.json").write_text(json.dumps({"overlaps": [said, "geneval: 1 of 2 prompts are trained on"]}))
+    # What a training leaves is drawn from elsewhere; here its model is as it was.
+    for name in ("chosen_model", "load_model", "check_model"):
+        function = getattr(plaudit.shells.drawing, name)
+
+        def of_the_base(options, *rest, function=function):
+            return function(dataclasses.replace(options, model=str(sd_folder)), *rest)
+
+        monkeypatch.setattr(plaudit.shells.drawing, name, of_the_base)
+    _, err = evaluate("partiprompts", "--model", tmp_path, *REWARDS, "--lists", lists, "--json", capsys=capsys)
+    assert f"plaudit: {said}; what it measures" in err
+    assert "geneval" not in err
+
+
+def judged(prompt, category, right, value, **parts):
+    return Judged(
+        row=prompt, prompt_index=prompt, image_index=0, prompt="", category=category, unseen=prompt == 1,
+        right=right, reasons=(), score=value, parts=parts,
+    )  # fmt: skip
+
+
+def test_the_table_has_both_numbers_their_intervals_and_chance():
+    suite = pocket()
+    found = score([judged(0, "counting", True, 1.0), judged(1, "position", False, 0.5), judged(2, "position", True, 1)])
+    table = as_table(found, suite)
+    head, overall, counting, position, seen, unseen, *words = table.splitlines()
+    assert head.split() == ["right", "95", "%", "interval", "score", "95", "%", "interval", "prompts"]
+    assert overall.startswith("overall (mean of categories)")
+    assert overall.split()[4:5] == ["0.750"]
+    assert counting.split()[-1] == "1"
+    # One prompt alone: its score has no interval.
+    assert "unknown" in counting
+    assert position.split()[1] == "0.500"
+    assert position.split()[5] == "0.750"
+    assert (seen.split()[:3], unseen.split()[:3]) == (
+        ["seen", "combinations", "1.000"],
+        ["unseen", "combinations", "0.000"],
+    )
+    assert words[0] == "3 images"
+    assert "right about 0.04, score about 0.12" in words[2]
+    assert len({line.rfind(line.split()[-1]) for line in (overall, counting, position, seen)}) == 1
+
+
+def test_kinds_of_parts_stand_below_the_score_that_they_make_up():
+    suite = dataclasses.replace(pocket(), parts=("entity",), chance=None, strict_chance=None)
+    found = score([judged(0, "all", True, 1.0, **{"entity: a kite?": 1.0, "entity: a hill?": 0.0})], parts=suite.parts)
+    table = as_table(found, suite)
+    assert "of kind entity" in table
+    assert "pictures of other prompts would get: not known" in table
+
+
+def test_an_evaluation_without_scores_has_no_column_of_them():
+    found = score([dataclasses.replace(judged(0, "counting", True, None), score=None)])
+    assert "score " not in as_table(found, pocket()).splitlines()[0]
+
+
+def test_a_graded_suite_without_right_and_wrong_has_one_column():
+    suite = dataclasses.replace(pocket(), chance=None)
+    table = as_table(score([judged(0, "color", None, 0.25), judged(1, "shape", None, 0.75)]), suite)
+    assert table.splitlines()[0].split() == ["score", "95", "%", "interval", "prompts"]
+    assert "right" not in table
+    assert table.splitlines()[1].split()[4] == "0.500"
+    assert "would get: not known" in table
+
+
+def test_what_is_told_of_a_suite_is_json():
+    assert json.loads(json.dumps(about(pocket())))["measures"].startswith("share of the requirements")
