@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 RUNNABLE = (
     "adding_a_reward.md", "adding_a_generator.md", "pocket_world.md", "plans.md", "glossary.md", "when_rewards_lie.md",
-    "api.md",
+    "api.md", "comparing.md", "reports.md", "suites.md",
 )  # fmt: skip
 """pages whose examples need no weights"""
 RUNNABLE_WITH_WEIGHTS = ("loo_fid.md", "quickstart.md", "index.md")

@@ -18,6 +18,7 @@ from plaudit.runs import model_card
 from plaudit.runs.checkpoints import Checkpoints
 from plaudit.runs.model_card import card, front_matter, write_model_card
 from plaudit.runs.training import METRICS, Log
+from plaudit.runs.training_folder import TrainingFolder
 
 PROMPTS = ("a red square", "two blue `circle`\n# no heading", *(f"a star {number}" for number in range(8)))
 CONFIG = dataclasses.replace(TASKS["pocket-compression"]().config, updates=2, lr=0.0625)
@@ -71,6 +72,21 @@ def test_it_tells_what_was_measured_before_and_after(training):
     assert "| ![before](samples/000000.png) | ![after](samples/000002.png) |" in text
     assert "over-trained" not in sections["Intended use and limits"]
     assert "more alike" in sections["Intended use and limits"]
+
+
+def test_the_verdict_is_said_with_its_rule_and_remarks(training):
+    assert "Verdict" not in card(training, prompts=PROMPTS, config=CONFIG)
+    verdict = {"word": "hacked", "because": "one rose, the other fell", "remarks": ["More alike."], "rule": "By rule."}
+    judged = TrainingFolder(training.path, {**training.manifest, "verdict": verdict})
+    text = card(judged, prompts=PROMPTS, config=CONFIG).split("## Before and after")[1].split("## Base model")[0]
+    assert "**Verdict: hacked.** one rose, the other fell. More alike.\n\nBy rule." in text
+
+
+def test_rewards_that_lessons_only_watched_were_not_trained_on(training):
+    lessons = TrainingFolder(training.path, {**training.manifest, "method": "plans"})
+    text = card(lessons, prompts=PROMPTS, config=CONFIG)
+    assert "| reward, watched only | 1 | 1.512 |" in text
+    assert "reward that was trained on" not in text
 
 
 def test_a_held_out_reward_that_fell_is_said_aloud(training):

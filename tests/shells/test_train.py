@@ -15,6 +15,9 @@ SMALL = [
     "--device", "cpu", "--lr", "0.01",
 ]  # fmt: skip
 
+MEASURED = {"reward", "held_out", "accuracy", "diversity", "drift", "colour", "saturation"}
+"""at every look; the judge knows the first of the prompts"""
+
 
 def train(folder, out, *more):
     return main(
@@ -37,7 +40,8 @@ def lines_of(out):
 def test_it_leaves_a_lora_a_log_looks_and_a_report(trained):
     assert (trained / "pytorch_lora_weights.safetensors").is_file()
     assert [line["update"] for line in lines_of(trained)] == [0, 1, 2, 3, 4]
-    assert sorted(file.stem for file in (trained / "samples").iterdir()) == ["000000", "000002", "000004"]
+    for kind in ("png", "json"):
+        assert sorted(file.stem for file in (trained / "samples").glob(f"*.{kind}")) == ["000000", "000002", "000004"]
     manifest = json.loads((trained / "run.json").read_text())
     assert manifest["status"] == "finished"
     assert manifest["settings"]["prompts"] == ["a red square", "two blue circle"]
@@ -46,6 +50,17 @@ def test_it_leaves_a_lora_a_log_looks_and_a_report(trained):
     assert "after 4 updates" in page
     looks = [line for line in lines_of(trained) if "look_reward" in line]
     assert all(line["look_reward"] == pytest.approx(-line["look_held_out"]) for line in looks)
+
+
+def test_the_verdict_is_in_run_json_the_model_card_and_the_report(trained):
+    verdict = json.loads((trained / "run.json").read_text())["verdict"]
+    assert verdict["word"] in ("improved", "hacked", "worse", "unchanged")
+    assert verdict["updates"] == 4
+    assert {change["name"] for change in verdict["changes"]} == MEASURED
+    assert f"**Verdict: {verdict['word']}.** {verdict['because']}" in (trained / "README.md").read_text()
+    assert f"<strong>{verdict['word']}</strong>" in (trained / "report.html").read_text()
+    for name in ("audit", "looks"):
+        assert (trained / f"{name}.csv").is_file()
 
 
 def test_the_lora_is_not_nothing(trained):
@@ -58,7 +73,8 @@ def test_one_json_object_is_on_stdout(sd_folder, tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["status"] == "finished"
     assert told["updates"] == 1
-    assert set(told["before"]) == set(told["after"]) == {"reward", "held_out", "diversity"}
+    assert set(told["before"]) == set(told["after"]) == MEASURED
+    assert told["verdict"]["word"] in ("improved", "hacked", "worse", "unchanged")
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(sd_folder, trained, tmp_path, monkeypatch, capsys):
@@ -84,6 +100,20 @@ def test_a_stopped_training_goes_on_to_the_same_weights(sd_folder, trained, tmp_
     assert lines_of(out) == lines_of(trained)
     first, second = Checkpoints(out).newest(), Checkpoints(trained).newest()
     assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in second.tensors)
+    for look in (trained / "samples").iterdir():
+        assert (out / "samples" / look.name).read_bytes() == look.read_bytes()
+    assert (
+        json.loads((out / "run.json").read_text())["verdict"]
+        == json.loads((trained / "run.json").read_text())["verdict"]
+    )
+
+
+def test_the_end_says_the_verdict_in_a_line(sd_folder, tmp_path, capsys):
+    assert train(sd_folder, tmp_path / "run", "--updates", "1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    verdict = json.loads((tmp_path / "run" / "run.json").read_text())["verdict"]
+    assert f"{verdict['word']}: {verdict['because']}" in lines
+    assert lines[-1].startswith("report: ")
 
 
 @pytest.mark.parametrize(

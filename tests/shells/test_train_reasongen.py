@@ -189,7 +189,9 @@ def test_a_stopped_training_goes_on_to_the_same_weights(train, trained, tmp_path
 def test_a_training_without_plans_says_nothing_and_is_drawn_without(train, tmp_path):
     out = tmp_path / "run"
     assert train(out, "--direct", "--updates", "1") == 0
-    assert not list((out / "samples").glob("*.json"))
+    told = [json.loads(file.read_text()) for file in (out / "samples").glob("*.json")]
+    assert len(told) == 2
+    assert not any("said" in row for rows in told for row in rows)
     assert "words" not in json.loads((out / "run.json").read_text())["sampling"]
     assert load_generator(str(out)).sampling == PlanSampling(plan=False)
     assert lines_of(out)[-1]["plan_words"] == 0

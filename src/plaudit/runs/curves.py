@@ -10,30 +10,37 @@ MAX_POINTS = 200
 """more would not show at this size"""
 
 
-def curve(trace: Sequence[float], *, best_step: int, label: str) -> str:
-    """An SVG element: the total at each step, the best so far as a thin line, the best step as a dot."""
-    points = [(float(i), y) for i, y in enumerate(trace) if y - y == 0]
+def curve(
+    trace: Sequence[float], *, label: str, best_step: int = -1, at: Sequence[float] = (), unit: str = "step"
+) -> str:
+    """An SVG element: the total at each step, and where there is a best step the best so far as a thin line, and a dot.
+
+    `at`: where the values lie, in `unit`s, rising; left out: 0, 1, 2 and so on. Nothing for fewer than two numbers.
+    """
+    places = at or range(len(trace))
+    points = [(float(x), y) for x, y in zip(places, trace, strict=True) if y - y == 0]
     if len(points) < 2:
         return ""
     ticks = _ticks(min(y for _, y in points), max(y for _, y in points))
     low, high = ticks[0], ticks[-1]
-    last = float(len(trace) - 1)
+    first, last = float(places[0]), float(places[-1])
 
     def place(x: float, y: float) -> tuple[float, float]:
-        right = LEFT + (WIDTH - LEFT - RIGHT) * x / last
+        right = LEFT + (WIDTH - LEFT - RIGHT) * (x - first) / (last - first)
         down = TOP + (HEIGHT - TOP - BOTTOM) * (high - y) / (high - low)
         return right, down
 
     parts = [_grid_line(place(0, tick)[1], tick) for tick in ticks]
     parts += [
         f'<text class="tick" x="{place(x, low)[0]:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{text}</text>'
-        for x, anchor, text in ((0.0, "start", "step 0"), (last, "end", f"{len(trace) - 1}"))
+        for x, anchor, text in ((first, "start", f"{unit} {first:g}"), (last, "end", f"{last:g}"))
     ]
-    parts.append(f'<polyline class="best" points="{_path(_best_so_far(points), place)}"/>')
+    if best_step >= 0:
+        parts.append(f'<polyline class="best" points="{_path(_best_so_far(points), place)}"/>')
     parts.append(f'<polyline class="line" points="{_path(_thinned(points), place)}"/>')
     if 0 <= best_step < len(trace) and trace[best_step] - trace[best_step] == 0:
-        x, y = place(float(best_step), trace[best_step])
-        title = f"best: {trace[best_step]:.3f} at step {best_step}"
+        x, y = place(float(places[best_step]), trace[best_step])
+        title = f"best: {trace[best_step]:.3f} at {unit} {places[best_step]:g}"
         parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{title}</title></circle>')
     box = f'viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{escape(label)}"'
     return f'<svg class="curve" {box}>{"".join(parts)}</svg>'

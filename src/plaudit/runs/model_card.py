@@ -26,6 +26,7 @@ from plaudit.generators.trained_part import (
     UNET_FOLDER,
 )
 from plaudit.generators.tuned import Chosen, Patch, choose, sampling_of
+from plaudit.runs.audit_sheet import follows_rewards, measure
 from plaudit.runs.looks import SAMPLES
 from plaudit.runs.training_folder import TrainingFolder
 
@@ -38,12 +39,6 @@ HUB_LICENCES = {
     "OpenRAIL++": "openrail++",
 }
 """by our name of a licence, the hub's; it calls all others "other" and asks for name and page"""
-MEASURES = {
-    "reward": "reward that was trained on",
-    "held_out": "held-out reward, never trained on",
-    "diversity": "diversity: distance of a prompt's pictures",
-}
-"""by the name in the log, what a look measures"""
 _WHOLE = {UNET_FOLDER: "UNet2DConditionModel", TRANSFORMER_FOLDER: "SD3Transformer2DModel"}
 """by the folder of all its weights, diffusers' class"""
 
@@ -66,7 +61,7 @@ def card(folder: TrainingFolder, *, prompts: Sequence[str], config: Any) -> str:
     parts = [
         f"# {folder.manifest['settings'].get('preset', 'training')} on {base}",
         f"{what} for {base}, tuned on rewards {method.words} with Plaudit {__version__}.",
-        _before_and_after(folder),
+        _before_and_after(folder) + _verdict(folder.manifest),
         f"## Base model\n\n{_base(chosen)}",
         f"## Rewards\n\n{_rewards(folder.manifest['sources'])}",
         f"## Prompts\n\n{_prompts(prompts)}{_overlaps(folder.manifest)}",
@@ -124,7 +119,7 @@ def _updates(folder: TrainingFolder) -> int:
 def _before_and_after(folder: TrainingFolder) -> str:
     before, after = looks(folder)
     rows = [
-        f"| {MEASURES.get(name, name.replace('_', ' '))} | {_number(value)} | {_number(after.get(name))} |"
+        f"| {measure(name, followed=follows_rewards(folder))} | {_number(value)} | {_number(after.get(name))} |"
         for name, value in before.items()
     ]
     pictures = [it for it in sorted((folder.path / SAMPLES).glob("*.png")) if int(it.stem) <= _updates(folder)]
@@ -134,6 +129,16 @@ def _before_and_after(folder: TrainingFolder) -> str:
         first, last = (file.relative_to(folder.path).as_posix() for file in (pictures[0], pictures[-1]))
         text += f"\n\n| before | after |\n|---|---|\n| ![before]({first}) | ![after]({last}) |"
     return text
+
+
+def _verdict(manifest: Mapping[str, Any]) -> str:
+    """The verdict in bold, why, what else is to be said, and the rule; nothing for trainings without one."""
+    found = manifest.get("verdict")
+    if not found:
+        return ""
+    return "\n\n".join(
+        ["", f"**Verdict: {found['word']}.** {' '.join([found['because'] + '.', *found['remarks']])}", found["rule"]]
+    )
 
 
 def _base(chosen: Chosen) -> str:

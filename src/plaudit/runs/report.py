@@ -1,12 +1,10 @@
 """The report of a run: one HTML file that needs nothing else, made from what the folder holds.
 
-Pictures before and after, the plans that they were drawn after where the model writes any, the judge's word where it
-understands the prompt, the reward at each step, the picture at several steps, rewards before and after, and every
-setting.
+Pictures before and after under a slider, the plans that they were drawn after where the model writes any, the judge's
+word where it understands the prompt, the reward at each step, the picture at several steps, rewards before and after,
+and every setting. Its tables lie beside it as CSV and JSON.
 """
 
-import base64
-import struct
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,48 +14,44 @@ from plaudit.core.whole_files import write_whole
 from plaudit.runs.curves import curve
 from plaudit.runs.folder import RunFolder
 from plaudit.runs.records import ImageRecord, Opinion
-from plaudit.runs.report_style import STYLE
-
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""the browser itself refuses anything from outside the file"""
+from plaudit.runs.report_page import document
+from plaudit.runs.report_tables import where_they_are, write_tables
+from plaudit.runs.report_widgets import Cell, Value, change_cell, figure, slider, sortable, terms, zoomable_file
 
 NO_WORDS = "(no words)"
 """shown in place of a plan that the model ended at once"""
-
-SMALL = 256
-"""pictures up to this width are enlarged with hard pixel edges"""
+LONG_PROMPT = 60
+"""letters of a prompt that a table shows"""
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write report.html into the run's folder; returns its path."""
+    """Write report.html into the run's folder, and its tables beside it; returns its path."""
+    write_tables(folder.path, tables(folder))
     write_whole(folder.report, page(folder).encode())
     return folder.report
+
+
+def tables(folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
+    """By file name: the rewards' means over all images, and the images one by one."""
+    return {"rewards": mean_rows(folder.records), "images": [_image_row(record) for record in folder.records]}
 
 
 def page(folder: RunFolder) -> str:
     """The report as HTML."""
     records = folder.records
     cards = "\n".join(_card(folder.path, record) for record in records)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{escape(_title(records))}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-{_header(folder)}
-<h2>Before and after</h2>
+    body = f"""{_header(folder)}
+<main>
+<h2>{"Before and after" if _improves(folder) else "Pictures"}</h2>
 <div class="cards">
 {cards}
 </div>
 {_mean_table(records)}
+{_image_table(records)}
+{where_they_are(tables(folder))}
 {_settings(folder.manifest)}
-</body>
-</html>
-"""
+</main>"""
+    return document(_title(records), body)
 
 
 def _title(records: Sequence[ImageRecord]) -> str:
@@ -68,17 +62,23 @@ def _title(records: Sequence[ImageRecord]) -> str:
     return prompts[0] + (f" and {others} other prompt{'s' if others > 1 else ''}" if others else "")
 
 
+def _improves(folder: RunFolder) -> bool:
+    """Whether there is a before and an after at all."""
+    return bool(folder.manifest["settings"]["method"] != "none")
+
+
 def _header(folder: RunFolder) -> str:
     records, manifest = folder.records, folder.manifest
     settings = manifest["settings"]
     figures = [(f"{len(records)}", "image" if len(records) == 1 else "images")]
-    if records and settings["method"] != "none":
+    if records and _improves(folder):
         improved = sum(record.total > record.first_total for record in records)
         figures.append((f"{improved} of {len(records)}", "improved under the rewards"))
     judged = [(r.before, r.after) for r in records if r.before and r.after]
     if judged:
         before, after = sum(b.right for b, _ in judged), sum(a.right for _, a in judged)
-        figures.append((f"{before} → {after} of {len(judged)}", "right, says the exact judge"))
+        right = f"{before} → {after}" if _improves(folder) else f"{after}"
+        figures.append((f"{right} of {len(judged)}", "right, says the exact judge"))
     figures.append((_duration(manifest["seconds"]), "drawing"))
     items = "".join(f"<li><strong>{escape(n)}</strong><span>{escape(w)}</span></li>" for n, w in figures)
     unfinished = "" if manifest["status"] == "finished" else f" · {escape(manifest['status'])}"
@@ -92,16 +92,14 @@ def _header(folder: RunFolder) -> str:
 
 def _card(root: Path, record: ImageRecord) -> str:
     number = f" <small>· image {record.image_index + 1}</small>" if record.image_index else ""
-    before = _picture(root / record.before_file, "before", record.before, alt=f"before: {record.prompt}")
-    after = _picture(root / record.file, f"step {record.best_step}", record.after, alt=f"after: {record.prompt}")
     label = f"reward at each step for {record.prompt}"
     return f"""<section class="card">
 <h3>{escape(record.prompt)}{number}</h3>
 {_plans(record)}
-<div class="pair">{before}{after}</div>
+{_pair(root, record)}
 {curve(record.trace, best_step=record.best_step, label=label)}
 {_strip(root, record)}
-<details><summary>Rewards before and after</summary><div class="wide">{_rewards(record)}</div></details>
+<details><summary>Rewards before and after</summary>{_rewards(record)}</details>
 </section>"""
 
 
@@ -112,73 +110,114 @@ def _plans(record: ImageRecord) -> str:
     plans = {"plan": record.plan}
     if record.first_plan not in (None, record.plan):
         plans = {"plan before": record.first_plan or "", f"plan of step {record.best_step}": record.plan}
-    items = "".join(f"<dt>{name}</dt><dd>{escape(plan) or NO_WORDS}</dd>" for name, plan in plans.items())
-    return f'<dl class="plans">{items}</dl>'
+    return terms({name: plan or NO_WORDS for name, plan in plans.items()}, css="plans")
 
 
-def _picture(path: Path, caption: str, opinion: Opinion | None, *, alt: str) -> str:
-    verdict = ""
-    if opinion is not None:
-        word = "right" if opinion.right else "wrong"
-        reasons = "; ".join(opinion.reasons)
-        verdict = f' <span class="verdict {word}">{word}</span> {escape(reasons)}'
-    return f"<figure>{_image(path, alt=alt)}<figcaption>{escape(caption)}{verdict}</figcaption></figure>"
+def _pair(root: Path, record: ImageRecord) -> str:
+    """The two pictures under a slider; the one alone if no step was taken or none was better."""
+    before, after = root / record.before_file, root / record.file
+    if record.best_step == 0 and after.exists():
+        only = "" if len(record.trace) < 2 else "the first step is the best"
+        picture = zoomable_file(after, alt=f"the picture: {record.prompt}")
+        return figure(picture, f"{only}{_said(record.after)}", css="alone")
+    both = (
+        (zoomable_file(before, alt=f"before: {record.prompt}"), f"before{_said(record.before)}"),
+        (zoomable_file(after, alt=f"after: {record.prompt}"), f"step {record.best_step}{_said(record.after)}"),
+    )
+    whole = before.exists() and after.exists()
+    return slider(*both) if whole else f'<div class="pair">{figure(*both[0])}{figure(*both[1])}</div>'
 
 
-def _image(path: Path, *, alt: str, columns: int = 1) -> str:
-    """The file itself, inside the page; a picture that is gone is said to be."""
-    if not path.exists():
-        return f"<p>{escape(path.name)} is no longer in the run's folder.</p>"
-    content = path.read_bytes()
-    # A PNG's header holds width and height at bytes 16 to 24.
-    width, height = struct.unpack(">II", content[16:24])
-    small = ' class="small"' if width <= SMALL * columns else ""
-    data = base64.b64encode(content).decode()
-    size = f'width="{width}" height="{height}"'
-    return f'<img{small} {size} alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+def _word(opinion: Opinion | None) -> str | None:
+    return None if opinion is None else "right" if opinion.right else "wrong"
+
+
+def _said(opinion: Opinion | None) -> str:
+    """The judge's word on a picture, and why."""
+    word = _word(opinion)
+    if opinion is None or word is None:
+        return ""
+    return f' <span class="verdict {word}">{word}</span> {escape("; ".join(opinion.reasons))}'
 
 
 def _strip(root: Path, record: ImageRecord) -> str:
     steps = record.strip_steps
     if record.strip_file is None or len(steps) < 2:
         return ""
-    image = _image(root / record.strip_file, alt=f"the picture at several steps: {record.prompt}", columns=len(steps))
+    alt = f"the picture at steps {', '.join(map(str, steps))}: {record.prompt}"
+    image = zoomable_file(root / record.strip_file, alt=alt, columns=len(steps))
     labels = "".join(f"<span>{step}</span>" for step in steps)
     return f'<div class="strip"><div>{image}<div class="steps">{labels}</div></div></div>'
 
 
 def _rewards(record: ImageRecord) -> str:
     rows = [_row(name, record.first_parts[name], value) for name, value in record.parts.items()]
-    rows.append(_row("weighted sum", record.first_total, record.total, css="total"))
-    return _table(("reward", "before", "after", "change"), rows)
+    total = _row("weighted sum", record.first_total, record.total)
+    return sortable(("reward", "before", "after", "change"), rows, foot=total)
 
 
-def _row(name: str, before: float, after: float, *, extra: str = "", css: str = "") -> str:
-    change = after - before
-    direction = "up" if change > 0 else "down" if change < 0 else ""
-    cells = f"<td>{escape(name)}</td><td>{before:.3f}</td><td>{after:.3f}</td>"
-    return f'<tr class="{css}">{cells}<td class="{direction}">{change:+.3f}</td>{extra}</tr>'
+def _row(name: str, before: float, after: float) -> list[Value | Cell]:
+    return [name, before, after, change_cell(after - before)]
 
 
-def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
-    head = "".join(f"<th>{escape(h)}</th>" for h in heads)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+def mean_rows(records: Sequence[ImageRecord]) -> list[dict[str, Any]]:
+    """Of each reward, and last of their weighted sum, the means over all images, and how many images it rose for."""
+    if not records:
+        return []
+    pairs = {n: [(r.first_parts[n], r.parts[n]) for r in records if n in r.parts] for n in records[0].parts}
+    pairs["weighted sum"] = [(r.first_total, r.total) for r in records]
+    return [
+        {
+            "reward": name,
+            "before": sum(before for before, _ in both) / len(both),
+            "after": sum(after for _, after in both) / len(both),
+            "improved": sum(before < after for before, after in both),
+            "images": len(both),
+        }
+        for name, both in pairs.items()
+    ]
+
+
+def _image_row(record: ImageRecord) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "row": record.row, "prompt": record.prompt, "image": record.image_index + 1, "file": record.file,
+        "best step": record.best_step, "before": record.first_total, "after": record.total,
+    }  # fmt: skip
+    for name, value in record.parts.items():
+        row |= {f"{name} before": record.first_parts[name], f"{name} after": value}
+    for when, opinion in (("before", record.before), ("after", record.after)):
+        if opinion is not None:
+            row[f"right {when}"] = opinion.right
+    return row | {"seconds": record.seconds}
 
 
 def _mean_table(records: Sequence[ImageRecord]) -> str:
     if not records:
         return ""
-    pairs = {n: [(r.first_parts[n], r.parts[n]) for r in records if n in r.parts] for n in records[0].parts}
-    rows = [_mean_row(name, values) for name, values in pairs.items()]
-    rows.append(_mean_row("weighted sum", [(r.first_total, r.total) for r in records], css="total"))
-    table = _table(("reward, mean of all images", "before", "after", "change", "improved"), rows)
-    return f'<h2>Rewards</h2><div class="card wide">{table}</div>'
+    *rows, total = [
+        [*_row(it["reward"], it["before"], it["after"]), Cell(text=f"{it['improved']} of {it['images']}",
+                                                              value=it["improved"])]
+        for it in mean_rows(records)
+    ]  # fmt: skip
+    heads = ("reward, mean of all images", "before", "after", "change", "improved")
+    return f'<h2>Rewards</h2><div class="card">{sortable(heads, rows, foot=total)}</div>'
 
 
-def _mean_row(name: str, pairs: Sequence[tuple[float, float]], *, css: str = "") -> str:
-    before, after = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
-    improved = sum(b < a for b, a in pairs)
-    return _row(name, before, after, extra=f"<td>{improved} of {len(pairs)}</td>", css=css)
+def _image_table(records: Sequence[ImageRecord]) -> str:
+    """The images as rows, for those who look for the best or the worst; of one image there is nothing to sort."""
+    if len(records) < 2:
+        return ""
+    judged = any(record.after for record in records)
+    rows: list[list[Value | Cell]] = []
+    for record in records:
+        shown = record.prompt if len(record.prompt) <= LONG_PROMPT else record.prompt[:LONG_PROMPT] + "…"
+        row: list[Value | Cell] = [Cell(text=shown, value=record.prompt), record.image_index + 1, record.best_step]
+        row += _row("", record.first_total, record.total)[1:]
+        if judged:
+            row += [_word(record.before), _word(record.after)]
+        rows.append(row)
+    heads = ["prompt", "image", "best step", "before", "after", "change", *(["judged before", "after"] * judged)]
+    return f'<h2>Images</h2><div class="card">{sortable(heads, rows)}</div>'
 
 
 def _settings(manifest: Mapping[str, Any]) -> str:
@@ -191,8 +230,8 @@ def _settings(manifest: Mapping[str, Any]) -> str:
     }
     parts = [f"<h2>How it was made</h2><p><code>{escape(manifest['command'])}</code></p>"]
     for title, rows in groups.items():
-        items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
-        parts.append(f"<details><summary>{title}</summary><dl>{items}</dl></details>")
+        told = terms({str(k): str(v) for k, v in rows.items()})
+        parts.append(f"<details><summary>{title}</summary>{told}</details>")
     return "\n".join(parts)
 
 

@@ -116,9 +116,9 @@ def run(options: TrainingOptions, method: Method) -> int:
 
 def tell_overlaps(folder: "TrainingFolder", place: Workplace) -> None:
     """Say, here and in the training's folder, which benchmarks' prompts are trained on, if any are."""
-    from plaudit.suites.prompt_overlap import overlaps, own_benchmarks
+    from plaudit.suites.prompt_overlap import benchmarks_at_hand, overlaps
 
-    found = [str(it) for it in overlaps([*place.trainer.prompts, *place.taught], own_benchmarks()) if it.any]
+    found = [str(it) for it in overlaps([*place.trainer.prompts, *place.taught], benchmarks_at_hand()) if it.any]
     folder.manifest["overlaps"] = found
     for said in found:
         print(f"plaudit: {said}; what it measures of this model says little", file=sys.stderr)
@@ -247,6 +247,7 @@ def look_at(folder: Path, place: Workplace) -> "FixedLook":
 def _finish(folder: "TrainingFolder", place: Workplace, keeping: "Keeping") -> None:
     """Leave the weights where diffusers and `generate --lora` find them, and the report."""
     from plaudit.generators.trained_part import save_sampler, save_trained
+    from plaudit.runs.audit_sheet import audit_of
     from plaudit.runs.model_card import write_model_card
     from plaudit.runs.training_report import write_training_report
 
@@ -265,6 +266,7 @@ def _finish(folder: "TrainingFolder", place: Workplace, keeping: "Keeping") -> N
         save_trained(place.network, folder.path)
     if "shift" in place.sampling:
         save_sampler(place.generator, folder.path)
+    folder.manifest["verdict"] = audit_of(folder).to_json()
     folder.set_status("finished")
     write_training_report(folder)
     write_model_card(folder, prompts=trainer.prompts, config=trainer.config)
@@ -322,6 +324,7 @@ def summary(folder: "TrainingFolder") -> dict[str, Any]:
         "ended_early": folder.manifest.get("ended_early"),
         "before": before,
         "after": {name: after.get(name) for name in before},
+        "verdict": folder.manifest.get("verdict"),
     }
 
 
@@ -334,6 +337,13 @@ def _say(folder: "TrainingFolder", *, as_json: bool) -> None:
         return
     if told["ended_early"]:
         print(told["ended_early"])
+    width = max([12, *(len(name) + 2 for name in told["before"])])
     for name, before in told["before"].items():
-        print(f"{name:<12}{before:.4g} -> {told['after'][name]:.4g}")
+        print(f"{name:<{width}}{_number(before)} -> {_number(told['after'][name])}")
+    if told["verdict"]:
+        print(f"{told['verdict']['word']}: {told['verdict']['because']}")
     print(f"report: {told['report']}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
