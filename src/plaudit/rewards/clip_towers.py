@@ -81,8 +81,6 @@ class ClipTowers:
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Scores (B,) of images (B, 3, H, W) in [0, 1] against their prompts."""
-        if self.model.logit_scale.device != images.device:
-            self.model.to(images.device)
         cosine = (self.embed_images(images) * self.embed_texts(prompts)).sum(dim=-1)
         return cosine * self.model.logit_scale.float().exp() if self.scaled else cosine
 
@@ -91,7 +89,9 @@ class ClipTowers:
         self._texts.clear()
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Unit vectors (B, D) float32 of images (B, 3, H, W) in [0, 1], with gradients."""
+        """Unit vectors (B, D) float32 of images (B, 3, H, W) in [0, 1], with gradients; the model follows them."""
+        if self.model.logit_scale.device != images.device:
+            self.model.to(images.device)
         return see(self.model, self._preprocess(images), checkpointing=self.checkpointing)
 
     def embed_texts(self, prompts: Sequence[str]) -> Tensor:

@@ -122,17 +122,16 @@ class BlipVqa:
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Scores (B,) of images (B, 3, H, W) in [0, 1] against their prompts."""
-        if next(self.model.parameters()).device != images.device:
-            self.model.to(images.device)
-        asked = [self._tokens(prompt) for prompt in prompts]
-        rows = torch.tensor([row for row, questions in enumerate(asked) for _ in questions], device=images.device)
-        probabilities = self._answer(self._see(images)[rows], [ids for questions in asked for ids in questions])
-        parts = probabilities.split([len(questions) for questions in asked])
-        return torch.stack([self._total(part) for part in parts])
+        answers = self._answer_each(images, [self._tokens(prompt) for prompt in prompts])
+        return torch.stack([self._total(part) for part in answers])
 
     def yes(self, images: Tensor, questions: Sequence[str]) -> Tensor:
         """The scores (B,) of questions, each about its own picture of images (B, 3, H, W) in [0, 1]."""
         return self._answer(self._see(images), [self._ids(question) for question in questions])
+
+    def yes_to_each(self, images: Tensor, questions: Sequence[Sequence[str]]) -> list[Tensor]:
+        """The scores (Q,) of each image's own questions, images (B, 3, H, W) in [0, 1]; an image is read once."""
+        return self._answer_each(images, [[self._ids(question) for question in those] for those in questions])
 
     @torch.no_grad()
     def say(self, images: Tensor, questions: Sequence[str], *, max_tokens: int = 8) -> list[str]:
@@ -154,8 +153,16 @@ class BlipVqa:
         """Empty the cache of tokenised questions."""
         self._questions.clear()
 
+    def _answer_each(self, images: Tensor, asked: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
+        """P(yes) of each image's questions, given as token ids."""
+        rows = torch.tensor([row for row, those in enumerate(asked) for _ in those], device=images.device)
+        probabilities = self._answer(self._see(images)[rows], [ids for those in asked for ids in those])
+        return list(probabilities.split([len(those) for those in asked]))
+
     def _see(self, images: Tensor) -> Tensor:
-        """The images' tokens (B, N, D)."""
+        """The images' tokens (B, N, D); the model follows the images to their device."""
+        if next(self.model.parameters()).device != images.device:
+            self.model.to(images.device)
         vision = self.model.vision_model
         size = int(vision.config.image_size)
         # As published, the picture is squeezed into the square, whatever its shape.

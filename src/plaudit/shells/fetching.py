@@ -18,7 +18,7 @@ class FetchOptions:
     """All that `plaudit fetch` takes."""
 
     names: tuple[str, ...] = field(metadata={"positional": "+", "placeholder": "NAME"})
-    """models, rewards and feature nets of the tables, or hub ids of pipelines and of CLIP models"""
+    """models, rewards, feature nets and detectors of the tables, or hub ids of pipelines and of CLIP models"""
     dry_run: bool = False
     """show files and sizes; download nothing"""
     json: bool = False
@@ -91,8 +91,9 @@ def _tables() -> tuple[Registry, ...]:
     from plaudit.generators.table import GENERATORS
     from plaudit.rewards.feature_table import FEATURE_NETS
     from plaudit.rewards.table import REWARDS
+    from plaudit.suites.detectors_table import DETECTORS
 
-    return GENERATORS, REWARDS, FEATURE_NETS
+    return GENERATORS, REWARDS, FEATURE_NETS, DETECTORS
 
 
 def _check_room(listings: Sequence[Listing]) -> None:
