@@ -47,6 +47,8 @@ LIGHT = (
     "rewards/published_captions.py",
     "rewards/published_judges.py",
     "rewards/table.py",
+    "suites/detectors_table.py",
+    "suites/table.py",
     "generators/published.py",
     "generators/published_tokens.py",
     "generators/table.py",
