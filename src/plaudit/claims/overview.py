@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plaudit.claims.markdown import interval, number, table
+from plaudit.claims.markdown import number, table
+from plaudit.claims.result_page import claim_cells
 from plaudit.core.whole_files import write_whole
 from plaudit.runs.files import read_json
 
@@ -145,9 +146,8 @@ def _headline_claims(system: System, report: Mapping[str, Any]) -> list[Mapping[
 
 def _row_of(claim: Mapping[str, Any]) -> tuple[str, ...]:
     """Claim, published, measured with its interval, bar, met."""
-    ends = f" ({interval(claim['interval'])})" if claim["interval"] else ""
-    met = {True: "yes", False: "**no**", None: "-"}[claim["met"]]
-    return (claim["claim"], claim["paper"], number(claim["measured"]) + ends, number(claim["bar"]), met)
+    words, paper, value, ends, bar, met = claim_cells(claim)
+    return (words, paper, value if ends == "-" else f"{value} ({ends})", bar, met)
 
 
 def _systems(reports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -187,12 +187,7 @@ def _claims(reports: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
         (
             f"{system.title}, {models_of(reports[name])}" if len(system.files) > 1 else system.title,
-            claim["claim"],
-            claim["paper"],
-            number(claim["measured"]),
-            interval(claim["interval"]),
-            number(claim["bar"]),
-            {True: "yes", False: "**no**", None: "-"}[claim["met"]],
+            *claim_cells(claim),
         )
         for system in SYSTEMS
         for name in system.files

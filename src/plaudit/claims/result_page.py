@@ -49,19 +49,15 @@ def claim_table(claims: Sequence[Mapping[str, Any]]) -> str:
     """One row per claim: measured, interval, bar, met."""
     return table(
         ("claim", "published", "measured", "95 % interval", "bar", "met", "note"),
-        [
-            (
-                claim["claim"],
-                claim["paper"],
-                number(claim["measured"]),
-                interval(claim["interval"]),
-                number(claim["bar"]),
-                {True: "yes", False: "**no**", None: "-"}[claim["met"]],
-                claim["note"],
-            )
-            for claim in claims
-        ],
+        [(*claim_cells(claim), claim["note"]) for claim in claims],
     )
+
+
+def claim_cells(claim: Mapping[str, Any]) -> tuple[str, ...]:
+    """A claim, what was published, what was measured, its interval, the bar, and whether that is met."""
+    met = {True: "yes", False: "**no**", None: "-"}[claim["met"]]
+    ends, bar = interval(claim["interval"]), number(claim["bar"])
+    return (claim["claim"], claim["paper"], number(claim["measured"]), ends, bar, met)
 
 
 def verdict_sentence(claims: Sequence[Mapping[str, Any]]) -> str:
