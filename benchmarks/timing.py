@@ -16,10 +16,15 @@ def timed(run: Callable[[], Found], clock: Callable[[], float] | None = None) ->
     return clock() - begun, found
 
 
-def in_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Each way's median of seconds of the CPU, which others on the machine do not lengthen; they take turns."""
+def turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Each way's seconds of the CPU, which others on the machine do not lengthen, one per turn; they take turns."""
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repeats):
         for way, run in ways.items():
             times[way].append(timed(run, time.process_time)[0])
-    return {way: statistics.median(it) for way, it in times.items()}
+    return times
+
+
+def in_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Each way's median of the seconds of its turns."""
+    return {way: statistics.median(it) for way, it in turns(ways, repeats).items()}

@@ -10,8 +10,10 @@ from tiny_janus import CODES, GRID, MAX_WORDS, PLAIN, SIDE, load_tiny, make_netw
 from transformers import GenerationConfig
 
 from plaudit.core.errors import BadConfig
-from plaudit.generators.janus import Janus, JanusReading, positions_of, squared
+from plaudit.generators import janus_reading
+from plaudit.generators.janus import Janus, squared
 from plaudit.generators.janus_files import load_janus, save_janus
+from plaudit.generators.janus_reading import JanusReading, positions_of
 from plaudit.generators.plan_check import check_plan_policy
 from plaudit.generators.plan_policy import PlanPolicy, Texts, followed_by, with_begin
 from plaudit.generators.plan_rollout import draw_responses, score_responses
@@ -187,33 +189,62 @@ def test_a_guided_row_that_waits_reads_its_nothing_with_the_same_gap(policy):
 
 
 def test_the_prompt_is_read_once_and_nothing_again(policy, monkeypatch):
-    """Places that the transformer reads: prompts once, each word and token once; with guidance, the other half once."""
+    """Places that the transformer reads: prompts once, each word of a plan and each token once, and no row that waits.
+
+    With guidance, the other half once.
+    """
     read, real = [], type(policy.transformer).read
 
-    def counted(network, rows, *rest):
+    def counted(network, rows, *rest, **more):
         read.append(tuple(rows.shape[:2]))
-        return real(network, rows, *rest)
+        return real(network, rows, *rest, **more)
 
     monkeypatch.setattr(type(policy.transformer), "read", counted)
     condition = policy.encode(PROMPTS)
     found = draw_responses(policy, condition, uniforms(policy), words=Sampling(), image=Sampling(guidance=2.0))
-    plan, before = int(found.written.sum(dim=1).max()), condition.ids.shape[1]
-    wanted = [(3, before), *[(3, 1)] * plan, (3, before + plan), *[(6, 1)] * (policy.num_tokens - 1)]
+    plans, before = found.written.sum(dim=1), condition.ids.shape[1]
+    longest = int((condition.mask.sum(dim=1) + plans).max())
+    going = [int((plans > place).sum()) for place in range(1, int(plans.max()))]
+    assert min(going) < 3, "or no plan ends before another"
+    wanted = [(3, before), *[(rows, 1) for rows in going], (3, 1), (3, longest), *[(6, 1)] * (policy.num_tokens - 1)]
     assert read == wanted
 
 
-def test_the_cache_is_allocated_once_and_as_large_as_needed(policy):
-    reading = JanusReading(policy, policy.encode(PROMPTS), guided=True, words=MAX_WORDS)
-    kept = reading._cache._kept
-    assert kept.shape[2:5:2] == (6, policy.encode(PROMPTS).ids.shape[1] + MAX_WORDS + policy.num_tokens - 1)
-    address = kept.data_ptr()
-    for _ in range(MAX_WORDS - 1):
-        reading.read_words(torch.tensor([8, 9, 10]), torch.tensor([True, True, True]))
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_rows_that_go_on_in_groups_draw_the_same(policy, monkeypatch, guidance):
+    condition = policy.encode(PROMPTS * 3)
+    given = (policy, condition, uniforms(policy, rows=9))
+    together = draw_responses(*given, words=Sampling(), image=Sampling(guidance=guidance))
+    assert len(set(together.written.sum(dim=1).tolist())) > 2
+    monkeypatch.setattr(janus_reading, "ALIKE", 2)
+    apart = draw_responses(*given, words=Sampling(), image=Sampling(guidance=guidance))
+    assert torch.equal(apart.words, together.words)
+    assert torch.equal(apart.tokens, together.tokens)
+    torch.testing.assert_close(apart.token_log_probs, together.token_log_probs, atol=1e-4, rtol=1e-4)
+
+
+def test_caches_are_as_large_as_needed_and_never_move(policy):
+    prompts = policy.encode(PROMPTS)
+    reading = JanusReading(policy, prompts, guided=True, words=MAX_WORDS)
+    heads, width = 4, 8
+    before, longest = prompts.ids.shape[1], int(prompts.mask.sum(dim=1).max()) + MAX_WORDS - 1
+    text = reading._cache._kept
+    assert [kept.shape for kept in text] == [(2, 3, heads, before + MAX_WORDS - 1, width)] * 2
+    addresses = [kept.data_ptr() for kept in text]
+    for number in range(MAX_WORDS - 1):
+        reading.read_words(torch.tensor([8, 9, 10]), torch.tensor([True, True, number < 2]))
+    assert [kept.data_ptr() for kept in reading._cache._kept] == addresses
+    assert reading._place == text[0].shape[3]
     reading.begin_picture()
+    assert not reading._cache._kept, "handed over"
+    (group,) = reading._groups
+    picture = group.cache._kept
+    assert [kept.shape for kept in picture] == [(2, 6, heads, longest + policy.num_tokens, width)] * 2
+    addresses = [kept.data_ptr() for kept in picture]
     for _ in range(policy.num_tokens - 1):
         reading.read(torch.zeros(6, dtype=torch.int64))
-    assert reading._place == kept.shape[4]
-    assert reading._cache._kept.data_ptr() == address
+    assert [kept.data_ptr() for kept in picture] == addresses
+    assert group.texts.ids.shape[1] + reading._place == picture[0].shape[3]
 
 
 def test_gradients_reach_both_heads_and_no_tower(policy):

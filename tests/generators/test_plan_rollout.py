@@ -6,11 +6,12 @@ from tiny_janus import MAX_WORDS, load_tiny
 from toy_plans import ToyPlans
 
 from plaudit.core.errors import BadConfig
-from plaudit.generators import token_rollout
+from plaudit.generators import plan_rollout, token_rollout
 from plaudit.generators.plan_policy import PlanSampling, Response, Texts, followed_by, given, joined, with_begin
 from plaudit.generators.plan_rollout import draw_responses, score_responses, word_places, write_plans
 from plaudit.generators.token_policy import Sampling, token_log_probs
 from plaudit.generators.token_rollout import score_tokens, uniforms_for
+from plaudit.generators.trained_part import train_all
 
 PROMPTS = ["a red circle", "two blue squares left of a white ring", "a star", "the green square is there ."]
 WAYS = [
@@ -51,6 +52,24 @@ def test_what_was_drawn_is_scored_the_same_when_read_at_once(policy, words, imag
     torch.testing.assert_close(scored.tokens.log_probs, found.token_log_probs, atol=1e-4, rtol=0)
     for said in (scored.words.log_probs, scored.words.entropies, found.word_log_probs):
         assert not said[~found.written].any()
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+@pytest.mark.parametrize("drop", [None, torch.tensor([False, True, False, True])])
+def test_responses_that_are_scored_in_parts_are_scored_the_same(policy, monkeypatch, at_once, drop):
+    found, condition = drawn(policy), policy.encode(PROMPTS)
+    train_all(policy.transformer)
+    said, gradients = [], []
+    for number in (4, at_once):
+        monkeypatch.setattr(plan_rollout, "ALIKE", number)
+        scored = score_responses(policy, found, condition, image=Sampling(guidance=1.5), drop=drop)
+        said.append((scored.words.log_probs, scored.words.entropies, scored.tokens.log_probs, scored.tokens.entropies))
+        policy.transformer.zero_grad()
+        (scored.words.log_probs.sum() + scored.tokens.log_probs.sum()).backward()
+        gradients.append([weight.grad.clone() for weight in policy.transformer.parameters()])
+    policy.transformer.requires_grad_(False)
+    torch.testing.assert_close(said[0], said[1], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("words", "image"), WAYS, ids=str)

@@ -62,9 +62,9 @@ def test_gradients_of_bfloat16_reach_the_float32_weights(policy):
 @native
 def test_the_cache_is_kept_in_the_precision_of_products(policy):
     like, config = torch.zeros(2, 1, 32), policy.transformer.language_model.config
-    assert RowCache(config, like, rows=2, room=3)._kept.dtype == torch.float32
+    assert RowCache(config, like, rows=2, room=3).dtype == torch.float32
     with fast_autocast(CPU):
-        assert RowCache(config, like, rows=2, room=3)._kept.dtype == torch.bfloat16
+        assert RowCache(config, like, rows=2, room=3).dtype == torch.bfloat16
 
 
 def test_where_bfloat16_is_not_native_it_is_refused(monkeypatch, policy):

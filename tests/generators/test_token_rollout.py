@@ -7,7 +7,7 @@ import torch
 from toy_tokens import ToyTokens
 
 from plaudit.core.errors import BadConfig
-from plaudit.generators import token_rollout
+from plaudit.generators import token_policy, token_rollout
 from plaudit.generators.token_policy import Sampling, TokenPolicy, pick, token_log_probs
 from plaudit.generators.token_rollout import draw_tokens, score_tokens, uniforms_for
 
@@ -78,6 +78,23 @@ def test_tokens_are_picked_where_the_number_falls():
     assert pick(log_probs, numbers).tolist() == [0, 0, 1, 1, 3, 3]
     cut = torch.tensor([0.25, 0.75, 0.0, 0.0]).log().expand(1, -1)
     assert pick(cut, torch.tensor([1.0], dtype=torch.float64)).tolist() == [1], "never a token that was cut"
+
+
+@pytest.mark.parametrize("count", [4096, 5000, 102400])
+def test_of_many_tokens_the_same_are_picked(monkeypatch, count):
+    rng = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(60, count, generator=rng)
+    logits[:, torch.rand(count, generator=rng) < 0.3] = -torch.inf
+    logits[:, -600:] = -torch.inf
+    logits[:30, 512:1024] = -torch.inf
+    log_probs = logits.log_softmax(dim=-1)
+    numbers = torch.rand(60, generator=rng, dtype=torch.float64)
+    numbers[:3] = torch.tensor([0.0, 1.0, 1 - 1e-16], dtype=torch.float64)
+    found = pick(log_probs, numbers)
+    assert (log_probs.gather(1, found[:, None]) > -torch.inf).all()
+    assert len(found.unique()) > 30
+    monkeypatch.setattr(token_policy, "MANY", count + 1)
+    assert torch.equal(found, pick(log_probs, numbers))
 
 
 def test_tokens_come_as_often_as_they_should():

@@ -134,7 +134,7 @@ def test_a_forced_end_adds_nothing_to_a_plan_that_was_cut():
 def test_the_ratio_is_one_before_anything_is_learned():
     one = trainer(replace(SMALL, steps_per_pass=2))
     batch = one.act(0, 0, 2)
-    words, tokens = one._old_log_probs(batch)
+    words, tokens = one._old_log_probs(batch, torch.ones(2, dtype=torch.bool))
     found = one._score(one.policy, batch, torch.arange(8))
     assert (found.words.log_probs - words).abs().max() < 1e-6
     assert (found.tokens.log_probs - tokens).abs().max() < 1e-6
@@ -143,10 +143,31 @@ def test_the_ratio_is_one_before_anything_is_learned():
     assert (tokens - drawn.token_log_probs).abs().max() < 1e-5
 
 
+def test_a_first_step_tells_its_own_log_probabilities_and_later_steps_have_them_from_before_it(monkeypatch):
+    one = trainer(replace(SMALL, steps_per_pass=2, lr=0.1))
+    batch = one.act(0, 0, 2)
+    expected = one._old_log_probs(batch, torch.ones(2, dtype=torch.bool))
+    seen, real = [], one._loss
+
+    def loss(batch, rows, advantages, old, *rest):
+        known = ~old[1][rows].isnan().any(dim=1)
+        found = real(batch, rows, advantages, old, *rest)
+        seen.append((known, rows, [part[rows].clone() for part in old]))
+        return found
+
+    monkeypatch.setattr(one, "_loss", loss)
+    one.learn(batch, torch.arange(8.0) - 4, 0)
+    assert [bool(known.all()) for known, _, _ in seen] == [False] * (len(seen) // 2) + [True] * (len(seen) // 2)
+    assert not any(bool(known.any()) for known, _, _ in seen[: len(seen) // 2])
+    for _, rows, old in seen:
+        for part, whole in zip(old, expected, strict=True):
+            torch.testing.assert_close(part, whole[rows], atol=1e-5, rtol=0)
+
+
 def test_the_clip_takes_the_pessimistic_side():
     one = trainer(replace(SMALL, steps_per_pass=2, clip=0.001, batch_size=100, grad_clip=1e9))
     batch = one.act(0, 0, 2)
-    old = one._old_log_probs(batch)
+    old = one._old_log_probs(batch, torch.ones(2, dtype=torch.bool))
     with torch.no_grad():
         one.policy.transformer["tokens"].mul_(1.5)
         one.policy.transformer["words"].mul_(1.5)

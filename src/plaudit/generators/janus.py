@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.direct_drawing import DirectDrawing
-from plaudit.generators.llama_reading import Place, RowCache, Turns, read_rows
+from plaudit.generators.janus_reading import JanusReading, positions_of
+from plaudit.generators.llama_reading import Place, Turns, read_rows
 from plaudit.generators.plan_policy import Texts
 from plaudit.generators.plan_words import PlanWords
 from plaudit.generators.token_reading import looks
@@ -55,7 +56,9 @@ class JanusTransformer(nn.Module):
         # Where products are of a lower precision, states between layers still are not.
         return cast(Tensor, self.generation_aligner(embedded).to(embedded.dtype))
 
-    def read(self, rows: Tensor, positions: Tensor, allowed: Tensor | None, at: Place | None = None) -> Tensor:
+    def read(
+        self, rows: Tensor, positions: Tensor, allowed: Tensor | None = None, *, at: Sequence[Place] = ()
+    ) -> Tensor:
         """The states (B, n, D) of embedded rows (B, n, D) at positions (B, n); see `read_rows`."""
         turns = self._turns.at(self.language_model, positions)
         return read_rows(self.language_model, rows, turns, allowed=allowed, at=at, checkpointing=self.checkpointing)
@@ -150,7 +153,7 @@ class Janus:
             kept = kept | ~drop[:, None]
         return Texts(ids=texts.ids.masked_fill(~kept, self.words.padding), mask=texts.mask)
 
-    def begin(self, prompts: Texts, *, guided: bool, writes: bool = True) -> "JanusReading":
+    def begin(self, prompts: Texts, *, guided: bool, writes: bool = True) -> JanusReading:
         """Read the prompts into a cache with room for W words and T tokens; twice the rows if it shall be guided."""
         return JanusReading(self, prompts, guided=guided, words=self.max_words if writes else 1)
 
@@ -210,73 +213,6 @@ class Janus:
         """Images (B, 3, H, W) in [0, 1], float32, of tokens (B, T)."""
         found: Tensor = self.image_tokenizer.decode(tokens)
         return (found.float() / 2 + 0.5).clamp(0, 1)
-
-
-class JanusReading:
-    """A batch of responses on their way. Keeps the PlanReading contract.
-
-    A row whose plan ends early leaves a gap before begin-of-image, which nothing looks at and no position counts.
-    """
-
-    def __init__(self, policy: Janus, prompts: Texts, *, guided: bool, words: int) -> None:
-        """`words`: so many more may come, begin-of-image among them."""
-        count, before = prompts.ids.shape
-        self._policy, self._network, self._guided = policy, policy.transformer, guided
-        # The last token is never read.
-        room = before + words + policy.num_tokens - 1
-        self._ids = F.pad(prompts.ids, (0, words), value=policy.begin_of_image)
-        self._seen = F.pad(prompts.mask, (0, room - before), value=False)
-        self._positions = prompts.mask.sum(dim=1)
-        rows = self._network.embed_words(prompts.ids)
-        self._cache = RowCache(
-            self._network.language_model.config, rows, rows=2 * count if guided else count, room=room
-        )
-        self._place, self._rows = before, slice(0, count)
-        self.hidden: Tensor = self._read_texts(prompts, self._rows)
-
-    def read_words(self, words: Tensor, going: Tensor) -> None:
-        """Take in the next word (B,) of the rows that are `going` (B,), bool."""
-        self._ids[:, self._place] = words
-        self._seen[:, self._place] = going
-        self._read_one(self._network.embed_words(words[:, None]), going)
-
-    def begin_picture(self) -> None:
-        """Take in begin-of-image; and, if guided, all that the rows read which ask for nothing."""
-        count, end = len(self._ids), self._place + 1
-        self._seen[:, self._place :] = True
-        going = self._seen[:, self._place]
-        self._ids[:, self._place] = self._policy.begin_of_image
-        self._read_one(self._network.embed_words(self._ids[:, self._place : end]), going)
-        if self._guided:
-            texts = Texts(ids=self._ids[:, :end], mask=self._seen[:, :end])
-            none = self._read_texts(self._policy.asking_nothing(texts), slice(count, 2 * count))
-            self.hidden = torch.cat([self.hidden, none])
-            self._positions, self._seen = self._positions.repeat(2), self._seen.repeat(2, 1)
-            self._rows = slice(0, 2 * count)
-
-    def read(self, tokens: Tensor) -> None:
-        """Take in the next token of every row: (B,), or (2 B,) if guided."""
-        self._read_one(self._network.embed_tokens(tokens[:, None]), self._seen[:, self._place])
-
-    def _read_one(self, embedded: Tensor, going: Tensor) -> None:
-        """Read one place (B, 1, D) of the present rows; those that are not `going` stay at their position."""
-        at = Place(cache=self._cache, start=self._place, rows=self._rows)
-        # A row that does not go looks at what was before, so that it has something to look at.
-        allowed = self._seen[:, None, None, : self._place + 1]
-        self.hidden = self._network.read(embedded, self._positions[:, None], allowed, at)[:, 0]
-        self._positions = self._positions + going
-        self._place += 1
-
-    def _read_texts(self, texts: Texts, rows: slice) -> Tensor:
-        """Read texts from the first place on into some of the cache's rows; the last place's states (B, D)."""
-        at = Place(cache=self._cache, start=0, rows=rows)
-        embedded, seen = self._network.embed_words(texts.ids), texts.mask
-        return self._network.read(embedded, positions_of(seen), looks(0, seen.shape[1], seen), at)[:, -1]
-
-
-def positions_of(seen: Tensor) -> Tensor:
-    """(B, n) int64: each place's number among those that are seen (B, n), bool; 0 before the first."""
-    return (seen.cumsum(dim=1) - 1).clamp_min(0)
 
 
 def squared(images: Tensor, side: int) -> Tensor:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
-from plaudit.generators.janus import Janus, positions_of
+from plaudit.generators.janus import Janus
+from plaudit.generators.janus_reading import positions_of
 from plaudit.generators.llama_reading import Place, RowCache
 from plaudit.generators.plan_policy import Texts
 from plaudit.generators.token_reading import looks
@@ -38,10 +39,10 @@ def answer(policy: Janus, images: Tensor, questions: Sequence[str], *, max_words
             said[:, step] = torch.where(ended, words.end, logits.argmax(dim=-1))
             if step + 1 == max_words or bool((said[:, step] == words.end).all()):
                 break
-            at = Place(cache=cache, start=before + step, rows=slice(0, count))
-            embedded = network.embed_words(said[:, step : step + 1])
             looked = seen[:, None, None, : before + step + 1]
-            hidden = network.read(embedded, positions[:, None] + step, looked, at)[:, 0]
+            at = Place(cache=cache, start=before + step, rows=slice(0, count), allowed=looked)
+            embedded = network.embed_words(said[:, step : step + 1])
+            hidden = network.read(embedded, positions[:, None] + step, at=[at])[:, 0]
     return [words.text([word for word in row if word != words.end]) for row in said.tolist()]
 
 
@@ -91,7 +92,7 @@ def _asked(policy: Janus, images: Tensor, questions: Sequence[str]) -> tuple[Tex
 
 def _read(policy: Janus, texts: Texts, rows: Tensor, cache: RowCache) -> Tensor:
     """The state (B, D) after embedded texts (B, P, D)."""
-    at = Place(cache=cache, start=0, rows=slice(0, len(texts)))
     mask = texts.mask
-    found = policy.transformer.read(rows, positions_of(mask), looks(0, mask.shape[1], mask), at)
+    at = Place(cache=cache, start=0, rows=slice(0, len(texts)), allowed=looks(0, mask.shape[1], mask))
+    found = policy.transformer.read(rows, positions_of(mask), at=[at])
     return found[:, -1]

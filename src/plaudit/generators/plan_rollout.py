@@ -1,10 +1,12 @@
 """Drawing whole batches of plans and pictures on one cache, and saying afterwards how likely words and tokens were.
 
 A plan's keys and values stay for the picture: nothing is read twice, but with guidance the rows that ask for nothing,
-which read their padding once, when the plan is known. Rows whose plan ends early wait; words that come meanwhile in
-other rows are a gap in theirs. Each head speaks at its own places only: words' logits are never made for a picture's
+which read their padding once, when the plan is known. Rows whose plan ends early wait, and cost nothing meanwhile; the
+others' words are a gap in theirs. Each head speaks at its own places only: words' logits are never made for a picture's
 places, nor tokens' for a plan's.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +23,8 @@ from plaudit.generators.plan_policy import (
 from plaudit.generators.token_policy import Sampling, pick, token_log_probs
 from plaudit.generators.token_rollout import Scored, score_states
 
+ALIKE = 16
+"""responses that are read at once when they are scored, of about the same length, so that little of it is padding"""
 Written = tuple[Tensor, Tensor, Tensor, Tensor]
 """words, written, sampled and log-probabilities of a Response"""
 
@@ -86,12 +90,17 @@ def score_responses(
     texts = followed_by(condition, response.words, response.written)
     if drop is not None:
         texts = policy.asking_nothing(texts, drop)
-    tokens = response.tokens
-    states = policy.states(*_beside_none(policy, texts, tokens) if image.guided else (texts, tokens))
-    picture = states[:, texts.ids.shape[1] - 1 :]
+    order = texts.mask.sum(dim=1).argsort(descending=True, stable=True)
+    parts = [
+        _score_alike(
+            policy, response[rows], _shortened(texts[rows]), (words, image), None if drop is None else drop[rows]
+        )
+        for rows in order.split(ALIKE)
+    ]
+    back = order.argsort()
     return ScoredResponse(
-        words=_score_words(policy, states[: len(tokens)], response, words, drop),
-        tokens=score_states(policy.logits, picture, tokens, vocabulary=policy.vocabulary, sampling=image),
+        words=_joined_scores([part.words for part in parts], back),
+        tokens=_joined_scores([part.tokens for part in parts], back),
     )
 
 
@@ -133,14 +142,15 @@ def _write(policy: PlanPolicy, reading: PlanReading, uniforms: Tensor, sampling:
         if place == last:
             # What is left gets the begin-of-image that the words are filled with.
             break
-        found = token_log_probs(policy.word_logits(reading.hidden), sampling)
-        chosen = torch.where(going, pick(found, uniforms[:, place]), policy.begin_of_image)
-        words[:, place] = chosen
-        log_probs[:, place] = torch.where(going, found.gather(1, chosen[:, None]).squeeze(1), 0.0)
-        going = going & (chosen != policy.begin_of_image)
+        rows = going.nonzero().flatten()
+        found = token_log_probs(policy.word_logits(reading.hidden[rows]), sampling)
+        chosen = pick(found, uniforms[rows, place])
+        words[rows, place] = chosen
+        log_probs[rows, place] = found.gather(1, chosen[:, None]).squeeze(1)
+        going = going.index_copy(0, rows, chosen != policy.begin_of_image)
         if not bool(going.any()):
             break
-        reading.read_words(chosen, going)
+        reading.read_words(words[:, place], going)
     sampled = written.clone()
     sampled[:, last] = False
     return words, written, sampled, log_probs
@@ -164,6 +174,34 @@ def _beside_none(policy: PlanPolicy, texts: Texts, tokens: Tensor) -> tuple[Text
     nothing = policy.asking_nothing(texts)
     both = Texts(ids=torch.cat([texts.ids, nothing.ids]), mask=torch.cat([texts.mask, nothing.mask]))
     return both, tokens.repeat(2, 1)
+
+
+def _shortened(texts: Texts) -> Texts:
+    """Texts that begin with padding, with no more of it than the longest leaves."""
+    longest = int(texts.mask.sum(dim=1).max())
+    start = texts.ids.shape[1] - longest
+    return Texts(ids=texts.ids[:, start:], mask=texts.mask[:, start:])
+
+
+def _score_alike(
+    policy: PlanPolicy, response: Response, texts: Texts, sampling: tuple[Sampling, Sampling], drop: Tensor | None
+) -> ScoredResponse:
+    """Of responses after about equally long texts; `sampling` of words and of the image."""
+    (words, image), tokens = sampling, response.tokens
+    states = policy.states(*_beside_none(policy, texts, tokens) if image.guided else (texts, tokens))
+    picture = states[:, texts.ids.shape[1] - 1 :]
+    return ScoredResponse(
+        words=_score_words(policy, states[: len(tokens)], response, words, drop),
+        tokens=score_states(policy.logits, picture, tokens, vocabulary=policy.vocabulary, sampling=image),
+    )
+
+
+def _joined_scores(parts: Sequence[Scored], rows: Tensor) -> Scored:
+    """Rows (B,) of all parts one behind the other."""
+    return Scored(
+        log_probs=torch.cat([part.log_probs for part in parts])[rows],
+        entropies=torch.cat([part.entropies for part in parts])[rows],
+    )
 
 
 def _score_words(

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.generator import Condition
+
+MANY, STRETCH = 2**12, 2**9
+"""from how many tokens on one is looked for in two steps, and how many are summed up for the first"""
 
 
 @runtime_checkable
@@ -128,7 +132,8 @@ def token_log_probs(logits: Tensor, sampling: Sampling) -> Tensor:
     if sampling.guided:
         prompt, none = logits
         logits = none + sampling.guidance * (prompt - none)
-    logits = logits / sampling.temperature
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
         edge = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < edge, -torch.inf)
@@ -144,10 +149,24 @@ def token_log_probs(logits: Tensor, sampling: Sampling) -> Tensor:
 def pick(log_probs: Tensor, uniforms: Tensor) -> Tensor:
     """Tokens (B,) of log-probabilities (B, V) where the uniform numbers (B,) in [0, 1) fall.
 
-    By the inverse of the distribution, summed in float64: one number of an image's own stream decides its token.
+    By the inverse of the distribution, summed in float64: one number of an image's own stream decides its token. Of
+    many tokens, stretches are summed in float32 first, and only the one in which the number falls is looked through.
     """
-    sums = log_probs.double().exp().cumsum(dim=-1)
-    places = torch.searchsorted(sums, (uniforms.to(sums) * sums[:, -1])[:, None], right=True).squeeze(1)
-    # Rounding may lift the last number to the very end, beyond the last token that can be drawn.
-    last = log_probs.shape[-1] - 1 - (log_probs > -torch.inf).flip(-1).int().argmax(dim=-1)
-    return torch.minimum(places, last)
+    if log_probs.shape[-1] < MANY:
+        return _fallen(log_probs.double().exp(), uniforms.double())[0]
+    probs = log_probs.exp()
+    stretches = F.pad(probs, (0, -probs.shape[-1] % STRETCH)).unflatten(-1, (-1, STRETCH))
+    stretch, within = _fallen(stretches.sum(dim=-1).double(), uniforms.double())
+    inside = stretches.gather(1, stretch[:, None, None].expand(-1, 1, STRETCH))[:, 0]
+    return stretch * STRETCH + _fallen(inside.double(), within)[0]
+
+
+def _fallen(shares: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Into which of shares (B, n), float64, numbers (B,) in [0, 1) fall; and where in it, (B,) in [0, 1)."""
+    sums = shares.cumsum(dim=-1)
+    wanted = uniforms.to(sums) * sums[:, -1]
+    places = torch.searchsorted(sums, wanted[:, None], right=True).squeeze(1)
+    # Rounding may lift the last number to the very end, beyond the last share that is not nothing.
+    places = torch.minimum(places, shares.shape[-1] - 1 - (shares > 0).flip(-1).int().argmax(dim=-1))
+    size, end = (it.gather(1, places[:, None]).squeeze(1) for it in (shares, sums))
+    return places, 1 - ((end - wanted) / size).clamp(0, 1)

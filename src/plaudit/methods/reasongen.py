@@ -223,12 +223,11 @@ class ReasonGen:
         """The optimiser's steps on one update's responses, with the advantages of all N."""
         config, seen, size = self.config, PlanSums(), self.config.images_per_prompt
         own = advantages[batch.rows].to(self.policy.device)
-        old = self._old_log_probs(batch)
         groups, norm, coefficients = batch.rows[::size] // size, 0.0, (0.0, 0.0)
+        old = self._old_log_probs(batch, ~torch.isin(groups, self._parts_of(update, 0)[0]))
         self.learner.begin(update)
         for number in range(config.passes):
-            order = torch.randperm(config.prompts_per_update, generator=stream(config.seed, "order", update, number))
-            for part in order.tensor_split(min(config.steps_per_pass, config.prompts_per_update)):
+            for part in self._parts_of(update, number):
                 rows = rows_of(torch.isin(groups, part).nonzero().flatten(), size)
                 counts = self._counts(batch, rows, len(part) * size)
                 coefficients = (self.words.coefficient, self.tokens.coefficient)
@@ -255,17 +254,26 @@ class ReasonGen:
         self.team.add([words])
         return Counts(words=int(words), tokens=images * self.policy.num_tokens, images=images)
 
-    def _old_log_probs(self, batch: _Batch) -> tuple[Tensor, Tensor]:
-        """Words' (B, W) and tokens' (B, T) before the first step; not a number where the first pass will tell."""
-        response = batch.response
-        if self.config.steps_per_pass == 1 or not len(batch.rows):
-            nan = torch.nan
-            return torch.full_like(response.word_log_probs, nan), torch.full_like(response.token_log_probs, nan)
+    def _parts_of(self, update: int, number: int) -> tuple[Tensor, ...]:
+        """The prompts of each of a pass's steps."""
+        config = self.config
+        order = torch.randperm(config.prompts_per_update, generator=stream(config.seed, "order", update, number))
+        return order.tensor_split(min(config.steps_per_pass, config.prompts_per_update))
+
+    def _old_log_probs(self, batch: _Batch, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """Words' (B, W) and tokens' (B, T) before the first step; not a number where that step itself will tell.
+
+        `groups`: bool, of the groups here those that are not in it.
+        """
+        response, config = batch.response, self.config
+        words = torch.full_like(response.word_log_probs, torch.nan)
+        tokens = torch.full_like(response.token_log_probs, torch.nan)
+        rows = rows_of(groups.nonzero().flatten(), config.images_per_prompt)
         with torch.no_grad():
-            at = torch.arange(len(batch.rows)).split(self.config.batch_size)
-            found = [self._score(self.policy, batch, rows) for rows in at]
-        words, tokens = [one.words.log_probs for one in found], [one.tokens.log_probs for one in found]
-        return torch.cat(words), torch.cat(tokens)
+            for at in rows.split(config.batch_size) if len(rows) else ():
+                found = self._score(self.policy, batch, at)
+                words[at], tokens[at] = found.words.log_probs, found.tokens.log_probs
+        return words, tokens
 
     def _score(self, policy: PlanPolicy, batch: _Batch, rows: Tensor) -> ScoredResponse:
         texts = self.texts[batch.numbers[batch.rows[rows]].to(policy.device)]

@@ -24,7 +24,8 @@ from transformers import (
 )
 
 from plaudit.core.devices import fast_autocast, has_fast_bfloat16
-from plaudit.generators.janus import PLAIN_LOOK, Janus, positions_of
+from plaudit.generators.janus import PLAIN_LOOK, Janus
+from plaudit.generators.janus_reading import positions_of
 from plaudit.generators.plan_policy import PlanPolicy, given
 from plaudit.generators.plan_rollout import score_responses
 from plaudit.generators.plan_training import PlansInBfloat16
