@@ -58,7 +58,7 @@ def run(options: EvaluateOptions) -> int:
     count = suite.images_per_prompt if options.images_per_prompt is None else options.images_per_prompt
     options = replace(options, images_per_prompt=count)
     every = rows_to_draw(suite, num_prompts=options.prompts, images_per_prompt=count, categories=options.category)
-    generator, draw, suite, sources = _drawing(options, suite)
+    generator, draw, suite, sources = _drawing(options, suite, count)
     from plaudit.runs.evaluation import EvaluationFolder
 
     folder = EvaluationFolder(options.out, _settings(options, suite, sources)) if options.out else None
@@ -143,7 +143,9 @@ def _board(options: EvaluateOptions) -> tuple[str, ...]:
     return specs
 
 
-def _drawing(options: EvaluateOptions, suite: "Suite") -> "tuple[NoiseGenerator, Draw | None, Suite, dict[str, Any]]":
+def _drawing(
+    options: EvaluateOptions, suite: "Suite", count: int
+) -> "tuple[NoiseGenerator, Draw | None, Suite, dict[str, Any]]":
     """The model, how the method draws prompts (None if pictures are taken as they come), the suite, what was loaded."""
     from plaudit.shells.drawing import check_model, device_of, load_model, set_up, start
 
@@ -154,7 +156,6 @@ def _drawing(options: EvaluateOptions, suite: "Suite") -> "tuple[NoiseGenerator,
     shop = set_up(options)
 
     def draw(prompts: Sequence[str], only: Sequence[int] | None) -> "Iterator[Step]":
-        count = suite.images_per_prompt if options.images_per_prompt is None else options.images_per_prompt
         return start(shop, prompts, images_per_prompt=count, rows=only)
 
     scored = _with_loaded(suite, shop) if is_board(options.suite) else suite

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.prompt_files import prompt_text
 from plaudit.rewards.specs import is_code
 from plaudit.shells.flags import Command, WrongUsage, flag_of
 from plaudit.shells.options import UNDECISIVE, GenerateOptions, decisive
@@ -161,14 +162,7 @@ def with_all_prompts(options: GenerateOptions) -> GenerateOptions:
 
 def read_prompts(path: Path) -> tuple[str, ...]:
     """The file's lines that hold anything. Raises BadConfig if it cannot be read or holds none."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise BadConfig(f"the prompts file {str(path)!r} is not text in UTF-8") from error
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise BadConfig(f"cannot read the prompts file {str(path)!r}: {reason}") from error
-    prompts = tuple(line.strip() for line in lines if line.strip())
+    prompts = tuple(line.strip() for line in prompt_text(path).splitlines() if line.strip())
     if not prompts:
         raise BadConfig(f"the prompts file {str(path)!r} holds no prompt; write one a line")
     return prompts

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.prompt_files import prompt_text
 from plaudit.suites.suite import SuitePrompt
 
 Sources = Sequence[tuple[Path, str]]
@@ -71,7 +72,7 @@ def string_arrays(sources: Sources) -> tuple[SuitePrompt, ...]:
     found: list[tuple[str, str, Mapping[str, Any]]] = []
     for file, category in sources:
         try:
-            rows = json.loads(_read(file))
+            rows = json.loads(prompt_text(file))
         except json.JSONDecodeError as error:
             raise BadConfig(f"{str(file)!r}, line {error.lineno}: no JSON ({error.msg})") from error
         if not isinstance(rows, list) or not rows or not all(isinstance(it, str) and it.strip() for it in rows):
@@ -88,7 +89,7 @@ def dpg_bench(sources: Sources) -> tuple[SuitePrompt, ...]:
     prompts: dict[str, tuple[str, list[Mapping[str, str]]]] = {}
     for file, _ in sources:
         # Not splitlines: a prompt may hold a line break of its own, in quotes.
-        table = csv.DictReader(io.StringIO(_read(file), newline=""))
+        table = csv.DictReader(io.StringIO(prompt_text(file), newline=""))
         if lacking := [name for name in DPG_COLUMNS if name not in (table.fieldnames or ())]:
             raise BadConfig(f"{str(file)!r}, line 1: there is no column {lacking[0]!r}; is it DPG-Bench's CSV?")
         for row in table:
@@ -131,20 +132,10 @@ def _numbered(found: Sequence[tuple[str, str, Mapping[str, Any]]]) -> tuple[Suit
     )
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadConfig(f"the prompts file {str(file)!r} is not text in UTF-8") from error
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise BadConfig(f"cannot read the prompts file {str(file)!r}: {reason}") from error
-
-
 def _lines(file: Path, *, strip: bool = True) -> list[tuple[int, str]]:
     """The lines that hold anything, with their numbers from 1. Raises BadConfig if there are none."""
     # Not splitlines, which also breaks at signs that prompts may hold.
-    every = [(number, line.rstrip("\r")) for number, line in enumerate(_read(file).split("\n"), start=1)]
+    every = [(number, line.rstrip("\r")) for number, line in enumerate(prompt_text(file).split("\n"), start=1)]
     kept = [(number, line.strip() if strip else line) for number, line in every if line.strip()]
     if not kept:
         raise BadConfig(f"the prompts file {str(file)!r} holds no prompt; write one a line")
