@@ -164,3 +164,23 @@ def test_building_shows_each_models_way_and_its_score(score, code, verdict, monk
     out, err = capsys.readouterr()
     assert "pocket-clip  towers  1/3  loss 0.2500  pixels 0.1250  10 images/s  2 min left\n" in err
     assert out == f"pocket-clip  right captions: {score:.3f}  (bar 0.90 or more: {verdict})\n"
+
+
+def test_building_from_what_is_installed_takes_the_rest_as_it_is(monkeypatch, capsys, tmp_path):
+    from plaudit.claims import pocket_models
+    from plaudit.pocket.build import install, recipe
+
+    monkeypatch.setattr(recipe, "build", lambda *_, **__: iter(()))
+    monkeypatch.setattr(install, "install", lambda name, _, *, root: root / name)
+    monkeypatch.setattr(pocket_models, "measure", lambda *_, **__: [])
+    line = ["pocket", "build", "pocket-clip", "--work-dir", str(tmp_path), "--from-shipped"]
+    assert main(line) == 0
+    err = capsys.readouterr().err
+    assert "text_encoder  taken as it is installed\n" in err
+    assert "clip  taken" not in err
+    assert (tmp_path / "text_encoder" / "config.json").is_file()
+
+
+def test_building_from_what_is_installed_wants_a_name(capsys):
+    assert main(["pocket", "build", "--from-shipped"]) == 2
+    assert "name one, for example pocket-turbo" in capsys.readouterr().err

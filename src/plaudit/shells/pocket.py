@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plaudit.core.errors import BadConfig, UnknownName
-from plaudit.shells.flags import Command, nearest
+from plaudit.shells.flags import Command, WrongUsage, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,8 @@ class BuildOptions:
     """where unfinished training lies; a stopped build goes on from there"""
     install_to: Path | None = field(default=None, metadata={"placeholder": "DIR"})
     """where finished models go; left out: into the package"""
+    from_shipped: bool = False
+    """start from the models that are installed already, and train none but those that are named"""
     seed: int = 0
     """of every draw"""
     device: str | None = None
@@ -63,6 +65,7 @@ def build(options: BuildOptions) -> int:
     from plaudit.claims.pocket_models import measure
     from plaudit.pocket.build.install import install
     from plaudit.pocket.build.recipe import build as build_models
+    from plaudit.pocket.build.shipped_parts import take_shipped
     from plaudit.pocket.folders import POCKET_MODELS, WEIGHTS
     from plaudit.shells.drawing import device_of
 
@@ -70,6 +73,11 @@ def build(options: BuildOptions) -> int:
         _check_name(name)
     progress, results = Console(stderr=True), Console()
     root = options.install_to or WEIGHTS
+    if options.from_shipped:
+        if not options.names:
+            raise WrongUsage("--from-shipped trains the models that you name; name one, for example pocket-turbo")
+        for part in take_shipped(options.work_dir, to_train=options.names):
+            progress.print(f"{part}  taken as it is installed", highlight=False, soft_wrap=True)
     met = True
     for name in options.names or POCKET_MODELS:
         device = device_of(options.device)
@@ -211,6 +219,7 @@ BUILD = Command(
     examples="""
 plaudit pocket build                                    all of them
 plaudit pocket build pocket-clip pocket-hps
+plaudit pocket build pocket-turbo --from-shipped        this one alone, taught by the pocket-base that is installed
 """,
     options=BuildOptions,
     run=build,

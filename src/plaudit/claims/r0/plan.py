@@ -91,7 +91,7 @@ class Plan:
     """of the R0+ that is set beside the base; None: that is the one that ablations are compared with"""
     precision: Literal["float32", "bfloat16"] = "float32"
     """of a training's products; pictures are always drawn in float32"""
-    look_every: int = 10
+    look_every: int = 20
     """updates between two looks"""
     look_prompts: int = 96
     """of PocketEval, a picture each"""
@@ -132,7 +132,7 @@ class Plan:
 
 def full() -> Plan:
     """Decides the claims; some hours on two cores. Trains in bfloat16 where this machine multiplies in it natively."""
-    return Plan(precision="bfloat16" if has_fast_bfloat16(best_device()) else "float32")
+    return Plan(updates=100, precision="bfloat16" if has_fast_bfloat16(best_device()) else "float32")
 
 
 def quick() -> Plan:
