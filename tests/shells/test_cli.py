@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -248,3 +249,26 @@ def test_a_reader_that_goes_away_is_no_error():
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert done.returncode <= cli.FAILED
+
+
+ABORTS = "import atexit, os; from plaudit.shells.cli import console; atexit.register(os.abort); console()"
+
+
+@pytest.mark.parametrize(("processes", "code"), [("1", -6), ("2", 0)])
+def test_a_process_of_several_ends_before_anything_can_abort_its_exit(processes, code):
+    environment = {**os.environ, "WORLD_SIZE": processes}
+    done = subprocess.run(
+        [sys.executable, "-c", ABORTS, "--version"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    if code == 0:
+        assert done.stdout.startswith("plaudit ")
+
+
+def test_a_process_of_several_ends_with_the_commands_code():
+    environment = {**os.environ, "WORLD_SIZE": "2"}
+    done = subprocess.run(
+        [sys.executable, "-m", "plaudit", "nothing"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "no command named 'nothing'" in done.stderr

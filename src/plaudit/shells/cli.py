@@ -111,7 +111,14 @@ COMMANDS = Registry(
 
 def console() -> None:
     """The `plaudit` program."""
-    sys.exit(main())
+    code = main()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Now and then torch's own threads abort a process of several at its exit, with all its work done, and the
+        # launcher calls the training failed. So nothing is torn down.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
