@@ -2,6 +2,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ from plaudit.core.hub import HubFiles
 from plaudit.core.registry import Entry, Registry
 from plaudit.generators.table import GENERATORS
 from plaudit.shells.cli import main
-from plaudit.shells.fetching import size_in_words
+from plaudit.shells.fetching import size_in_words, wanted_of
+from plaudit.shells.fetching_lists import list_parts
 from plaudit.shells.licences import tell_licences
+from plaudit.suites import prompt_lists
+from plaudit.suites.prompt_lists import OutOfReach
+from plaudit.suites.table import SUITES
 
 BASE = {
     "model_index.json": b"{}",
@@ -108,7 +113,7 @@ def test_what_is_in_the_cache_needs_no_network(tmp_path, capsys):
         ("sd-turbo", "sd-turbo (stabilityai/sd-turbo) is not in this machine's cache"),
         ("ByteDance/Hyper-SD", "plaudit fetch hyper-sdxl"),
         ("someone/thing", "plaudit fetch someone/thing"),
-        ("sd-trubo", "no model or reward named 'sd-trubo'. Did you mean 'sd-turbo'?"),
+        ("sd-trubo", "no model, reward or suite named 'sd-trubo'. Did you mean 'sd-turbo'?"),
         ("imagerewrad", "Did you mean 'imagereward'?"),
         ("someone/bad..name", "'someone/bad..name' is neither a name of the tables nor a hub id"),
     ],
@@ -261,3 +266,50 @@ def test_a_fetched_model_draws_without_a_network_and_the_picture_knows_its_commi
     assert len(source["weights"]) == 3
     picture = json.loads(out)["images"][0]["file"]
     assert read_provenance(Path(picture))["sources"]["model"] == source
+
+
+GENEVAL = b'{"tag": "single_object", "include": [{"class": "kite", "count": 1}], "prompt": "a photo of a kite"}\n'
+
+
+@pytest.fixture
+def geneval_list(tmp_path, monkeypatch):
+    """GenEval's list, pinned to a file of this machine, and scored by nothing that would have to be fetched."""
+    there = tmp_path / "there.jsonl"
+    there.write_bytes(GENEVAL)
+    checksum = f"sha256:{hashlib.sha256(GENEVAL).hexdigest()}"
+    file = replace(prompt_lists.LISTS["geneval"].files[0], address=there.as_uri(), checksum=checksum)
+    lists = {**prompt_lists.LISTS, "geneval": replace(prompt_lists.LISTS["geneval"], files=(file,))}
+    monkeypatch.setattr(prompt_lists, "LISTS", lists)
+    facts = {**SUITES.find("geneval").facts, "models": ()}
+    monkeypatch.setattr(
+        "plaudit.suites.table.SUITES", Registry("suite", [replace(SUITES.find("geneval"), facts=facts)])
+    )
+    return file
+
+
+def test_a_suites_prompts_are_fetched_once(geneval_list, tmp_path, capsys):
+    kept = tmp_path / "plaudit" / "suites" / "geneval" / "evaluation_metadata.jsonl"
+    assert main(["fetch", "geneval", "--dry-run"]) == 0
+    assert f"evaluation_metadata.jsonl is not here; it is at {geneval_list.address}" in capsys.readouterr().out
+    assert not kept.exists()
+    assert main(["fetch", "geneval"]) == 0
+    assert capsys.readouterr().out == f"geneval  prompts only; licence MIT\n  prompts: {kept} (downloaded)\n"
+    assert kept.read_bytes() == GENEVAL
+    assert main(["fetch", "geneval", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["fetched"]
+    (part,) = row["prompts"]
+    assert (part["path"], part["downloaded"]) == (str(kept), False)
+    assert part["sha256"] == hashlib.sha256(GENEVAL).hexdigest()
+
+
+def test_what_scores_a_suite_is_fetched_with_it():
+    needs = {files.hub_id for files in wanted_of("geneval").needs}
+    assert needs == {files.hub_id for name in ("mask2former-swin-s", "clip-vit-l14") for files in wanted_of(name).needs}
+    assert wanted_of("partiprompts").needs == ()
+    assert wanted_of("pocket").prompts_of is None
+
+
+def test_a_list_that_nobody_pinned_is_shown_and_not_fetched():
+    assert {part.path for part in list_parts("hpsv2", fetch=False)} == {None}
+    with pytest.raises(OutOfReach, match="name the folder above it with --lists"):
+        list_parts("hpsv2", fetch=True)

@@ -1,4 +1,4 @@
-"""`plaudit fetch`: download what a model or a reward needs, before it is needed."""
+"""`plaudit fetch`: download what a model, a reward or a suite needs, before it is needed."""
 
 import json
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Any
 from plaudit.core.errors import BadConfig, PlauditError, UnknownName
 from plaudit.core.hub import MODEL_FILES, HubFiles, Listing, NoWeights, download, free_bytes, listing_of
 from plaudit.core.registry import Registry
+from plaudit.shells.fetching_lists import ListPart, list_parts
 from plaudit.shells.flags import Command, nearest
 from plaudit.shells.licences import tell_licences
 
@@ -18,7 +19,7 @@ class FetchOptions:
     """All that `plaudit fetch` takes."""
 
     names: tuple[str, ...] = field(metadata={"positional": "+", "placeholder": "NAME"})
-    """models, rewards, feature nets and detectors of the tables, or hub ids of pipelines and of CLIP models"""
+    """models, rewards, feature nets, detectors and suites of the tables, or hub ids of pipelines and of CLIP models"""
     dry_run: bool = False
     """show files and sizes; download nothing"""
     json: bool = False
@@ -35,6 +36,8 @@ class Wanted:
     """None for a hub id of no row"""
     needs: tuple[HubFiles, ...]
     """nothing for what comes with the package"""
+    prompts_of: str | None = None
+    """the list of a suite's prompts"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,7 @@ def run(options: FetchOptions) -> int:
     wanted = [wanted_of(name) for name in dict.fromkeys(options.names)]
     for table in _tables():
         tell_licences(table, options.names)
+    lists = [_list_of(one, fetch=not options.dry_run) for one in wanted]
     found = [[_found(one, it) for it in one.needs] for one in wanted]
     if not options.dry_run:
         _check_room([it.listing for repositories in found for it in repositories])
@@ -60,9 +64,9 @@ def run(options: FetchOptions) -> int:
         if not options.dry_run:
             found[number] = [_fetched(one, it) for it in found[number]]
         if not options.json:
-            print("\n".join(_lines(one, found[number])))
+            print("\n".join(_lines(one, found[number], lists[number])))
     if options.json:
-        rows = [_row(one, repositories) for one, repositories in zip(wanted, found, strict=True)]
+        rows = [_row(one, *there) for one, *there in zip(wanted, found, lists, strict=True)]
         print(json.dumps({"cache": str(_cache()), "fetched": rows}, ensure_ascii=False))
     return 0
 
@@ -71,12 +75,15 @@ def wanted_of(name: str) -> Wanted:
     """What a name asks for. Raises UnknownName with the nearest of all tables' names."""
     for table in _tables():
         if (row := table.row_of(name)) is not None:
-            return Wanted(name=row.name, licence=row.licence, needs=row.needs)
+            models = [wanted_of(model).needs for model in row.facts.get("models", ())]
+            needs = dict.fromkeys(files for each in (row.needs, *models) for files in each)
+            prompts_of = row.facts.get("folder") if table.kind == "suite" else None
+            return Wanted(name=row.name, licence=row.licence, needs=tuple(needs), prompts_of=prompts_of)
     if name.count("/") == 1 and not Path(name).is_dir():
         return Wanted(name=name, licence=None, needs=(HubFiles(hub_id=name),))
     known = [row.name for table in _tables() for row in table]
     hint = nearest(name.lower(), known) or " See: plaudit list models"
-    raise UnknownName(f"no model or reward named {name!r}.{hint}")
+    raise UnknownName(f"no model, reward or suite named {name!r}.{hint}")
 
 
 def size_in_words(size: float) -> str:
@@ -92,8 +99,16 @@ def _tables() -> tuple[Registry, ...]:
     from plaudit.rewards.feature_table import FEATURE_NETS
     from plaudit.rewards.table import REWARDS
     from plaudit.suites.detectors_table import DETECTORS
+    from plaudit.suites.table import SUITES
 
-    return GENERATORS, REWARDS, FEATURE_NETS, DETECTORS
+    return GENERATORS, REWARDS, FEATURE_NETS, DETECTORS, SUITES
+
+
+def _list_of(one: Wanted, *, fetch: bool) -> list[ListPart]:
+    """A suite's prompts come first: they are small, and one that cannot be had shows at once."""
+    if one.prompts_of is None:
+        return []
+    return list_parts(one.prompts_of, fetch=fetch)
 
 
 def _check_room(listings: Sequence[Listing]) -> None:
@@ -127,9 +142,12 @@ def _fetched(one: Wanted, found: Found) -> Found:
     return replace(found, folder=folder)
 
 
-def _lines(one: Wanted, found: Sequence[Found]) -> list[str]:
+def _lines(one: Wanted, found: Sequence[Found], parts: Sequence[ListPart]) -> list[str]:
     """What is printed about one name: each repository, its commit, how much of it was there, and where it is."""
+    prompts = [f"  {part.in_words}" for part in parts]
     if not found:
+        if prompts:
+            return [f"{one.name}  prompts only; licence {one.licence}", *prompts]
         return [f"{one.name}  comes with plaudit; there is nothing to fetch"]
     size, missing = (sum(getattr(it.listing, what) for it in found) for what in ("size", "missing"))
     here = f"{size_in_words(size - missing)} here already" if missing else "all here already"
@@ -141,10 +159,10 @@ def _lines(one: Wanted, found: Sequence[Found]) -> list[str]:
             lines += [f"    {file_size:>10}  {state:<4}  {name}" for file_size, state, name in files]
         else:
             lines.append(f"    {len(it.listing.files)} files in {it.folder}")
-    return lines
+    return lines + prompts
 
 
-def _row(one: Wanted, found: Sequence[Found]) -> dict[str, Any]:
+def _row(one: Wanted, found: Sequence[Found], parts: Sequence[ListPart]) -> dict[str, Any]:
     repositories = [
         {
             "hub_id": it.files.hub_id,
@@ -156,7 +174,8 @@ def _row(one: Wanted, found: Sequence[Found]) -> dict[str, Any]:
         }
         for it in found
     ]
-    return {"name": one.name, "licence": one.licence, "repositories": repositories}
+    prompts = {"prompts": [asdict(part) for part in parts]} if parts else {}
+    return {"name": one.name, "licence": one.licence, "repositories": repositories, **prompts}
 
 
 def _cache() -> Path:
@@ -168,7 +187,8 @@ def _cache() -> Path:
 COMMAND = Command(
     name="fetch",
     purpose=(
-        "Download all that models and rewards need into the hub's cache, so that they load without a network.\n"
+        "Download all that models and rewards need into the hub's cache, so that they load without a network; of a\n"
+        "suite its list of prompts, and what scores it.\n"
         "What is there already is not downloaded again; what was interrupted goes on with the files that lack.\n"
         "HF_HOME says where the cache is, HF_ENDPOINT which hub, HF_TOKEN who you are."
     ),
@@ -176,6 +196,7 @@ COMMAND = Command(
 plaudit fetch sd-turbo
 plaudit fetch sd-turbo hyper-sdxl --dry-run             files and sizes, and which are here
 plaudit fetch hpsv2.1 imagereward-v1                    rewards too
+plaudit fetch geneval                                   a suite's prompts, its detector, its CLIP
 plaudit fetch someone/some-pipeline                     half-precision safetensors of any known family
 """,
     options=FetchOptions,

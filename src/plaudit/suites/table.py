@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 BOARD = "rewards"
 """what scores a suite without right and wrong"""
 _ON_THEIR_SCALE = "rewards, each on its own scale"
+_COMPBENCH = ("owlv2-base", "blip-vqa", "clip-vit-l14")
+"""all of them are loaded, whatever a prompt asks for"""
 
 
 def _listed(name: str, *, prompts: int, about: dict[str, Any], **row: Any) -> Entry:
     """A suite whose prompts are in a list; `about` is told by the table and by the suite itself."""
     licence, scorer, scored_by = row["licence"], row.get("scorer"), row["scored_by"]
+    models: tuple[str, ...] = row.get("models", ())
     said = {"images_per_prompt": 1, "overall": "prompts", "measures": _ON_THEIR_SCALE, **about}
     return Entry(
         name=name,
@@ -32,7 +35,7 @@ def _listed(name: str, *, prompts: int, about: dict[str, Any], **row: Any) -> En
             **({"scorer": scorer} if scorer else {}),
         },
         licence=licence,
-        facts={"prompts": prompts, "folder": row["prompts_of"], "scored_by": scored_by, **said},
+        facts={"prompts": prompts, "folder": row["prompts_of"], "scored_by": scored_by, "models": models, **said},
     )
 
 
@@ -61,6 +64,7 @@ SUITES = Registry(
             prompts=553,
             scorer="plaudit.suites.geneval:geneval_scorer",
             scored_by="a detector, and CLIP for colours",
+            models=("mask2former-swin-s", "clip-vit-l14"),
             summary="GenEval: objects, counts, colours and places of everyday things",
             licence="MIT",
             about={
@@ -77,6 +81,7 @@ SUITES = Registry(
             prompts=1800,
             scorer="plaudit.suites.t2i_compbench:t2i_compbench_scorer",
             scored_by="BLIP-VQA, a detector and CLIP",
+            models=_COMPBENCH,
             summary="T2I-CompBench: attributes on the right things, places, actions; validation prompts",
             licence="MIT",
             about={
@@ -92,6 +97,7 @@ SUITES = Registry(
             prompts=300,
             scorer="plaudit.suites.t2i_compbench:t2i_compbench_scorer",
             scored_by="a detector",
+            models=_COMPBENCH,
             summary="T2I-CompBench++: numbers of things; validation prompts",
             licence="MIT",
             about={
@@ -107,6 +113,7 @@ SUITES = Registry(
             prompts=1065,
             scorer="plaudit.suites.dpg_bench:dpg_scorer",
             scored_by="BLIP-VQA",
+            models=("blip-vqa",),
             summary="DPG-Bench: long, dense prompts, taken apart into questions",
             licence="Apache-2.0",
             about={
