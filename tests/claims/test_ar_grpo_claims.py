@@ -94,6 +94,13 @@ def test_a_full_plan_fits_six_hours_of_two_cores_and_a_quick_one_four_minutes_of
     assert seconds(quick()) < 200
 
 
+@pytest.mark.parametrize(("native", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_full_plan_trains_in_bfloat16_only_where_that_is_fast(native, precision, monkeypatch):
+    monkeypatch.setattr("plaudit.claims.precision.has_fast_bfloat16", lambda _: native)
+    assert full().precision == precision
+    assert quick().precision == "float32"
+
+
 def test_work_counts_updates_looks_and_measures():
     """In milliseconds of 64 classes: a drawing, reading it back, three rewards, two nets and the judge."""
     plan = dataclasses.replace(full(), updates=10, look_every=4, look_images=2, images=5, renders=3, training_renders=7)
@@ -204,6 +211,17 @@ def test_loo_fid_begins_with_pictures_drawn_as_those_that_are_learned_from(folde
     states = [set_up(training(name, 0), one, BEST, **told).trainer.distribution.state() for name in (MAIN, "guided")]
     assert set(states[0]) == set(states[1])
     assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_precision_that_is_asked_for_is_the_trainings_and_not_the_drawings(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr("plaudit.generators.token_training.check_fast_bfloat16", lambda _: None)
+    one = bench(folder, dataclasses.replace(PLAN, precision="bfloat16"))
+    panel = Panel(one)
+    told = {"net": panel.net("trained"), "reference": panel.real_features("trained", TRAINING)}
+    work = set_up(training(MAIN, 0), one, BEST, **told)
+    assert type(work.trainer.policy).__name__ == type(work.trainer.start).__name__ == "TokensInBfloat16"
+    assert work.trainer.policy.policy is work.policy
+    assert Store(tmp_path, one).place(training(MAIN, 0)) != Store(tmp_path, bench(folder)).place(training(MAIN, 0))
 
 
 # --- trainings

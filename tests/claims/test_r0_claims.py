@@ -124,7 +124,7 @@ def test_a_full_plan_trains_every_variant_with_every_seed():
 
 @pytest.mark.parametrize(("native", "precision"), [(True, "bfloat16"), (False, "float32")])
 def test_a_full_plan_trains_in_bfloat16_only_where_that_is_fast(native, precision, monkeypatch):
-    monkeypatch.setattr("plaudit.claims.r0.plan.has_fast_bfloat16", lambda _: native)
+    monkeypatch.setattr("plaudit.claims.precision.has_fast_bfloat16", lambda _: native)
     assert full().precision == precision
     assert quick().precision == "float32"
 

@@ -112,6 +112,23 @@ def test_a_full_plan_fits_six_hours_of_two_cores_and_a_quick_one_five_minutes_of
     assert seconds(quick()) < 240
 
 
+@pytest.mark.parametrize(("native", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_full_plan_trains_in_bfloat16_only_where_that_is_fast(native, precision, monkeypatch):
+    monkeypatch.setattr("plaudit.claims.precision.has_fast_bfloat16", lambda _: native)
+    assert full().precision == precision
+    assert quick().precision == "float32"
+
+
+@pytest.mark.parametrize("name", [SFT, MAIN])
+def test_the_precision_that_is_asked_for_is_the_trainings_and_not_the_drawings(name, folder, monkeypatch, tmp_path):
+    monkeypatch.setattr("plaudit.generators.plan_training.check_fast_bfloat16", lambda _: None)
+    one = bench(folder, dataclasses.replace(PLAN, precision="bfloat16"))
+    trainer, policy = set_up(training(name, 0), one, None)
+    assert type(trainer.policy).__name__ == "PlansInBfloat16"
+    assert trainer.policy.policy is policy
+    assert Store(tmp_path, one).place(training(name, 0)) != Store(tmp_path, bench(folder)).place(training(name, 0))
+
+
 def test_work_counts_updates_looks_measures_and_questions():
     """In milliseconds: drawing with a plan or without, decoding, three rewards, the judge."""
     plan = dataclasses.replace(full(), look_every=4, look_prompts=3, look_images=2, questions=10, prompts=5)

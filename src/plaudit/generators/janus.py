@@ -17,6 +17,7 @@ from plaudit.core.errors import BadConfig
 from plaudit.generators.direct_drawing import DirectDrawing
 from plaudit.generators.janus_reading import JanusReading, positions_of
 from plaudit.generators.llama_reading import Place, Turns, read_rows
+from plaudit.generators.memory_layout import lay_out_for
 from plaudit.generators.plan_policy import Texts
 from plaudit.generators.plan_words import PlanWords
 from plaudit.generators.token_reading import looks
@@ -116,6 +117,8 @@ class Janus:
         self.network = network
         self.transformer = JanusTransformer(network)
         self.image_tokenizer: Any = network.model.vqmodel
+        for coder in (self.image_tokenizer.encoder, self.image_tokenizer.decoder):
+            lay_out_for(coder)
         self.vision_model: Any = network.model.vision_model
         self.aligner: Any = network.model.aligner
         self.words, self.normal = words, look
@@ -212,7 +215,7 @@ class Janus:
     def decode(self, tokens: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], float32, of tokens (B, T)."""
         found: Tensor = self.image_tokenizer.decode(tokens)
-        return (found.float() / 2 + 0.5).clamp(0, 1)
+        return (found.float() / 2 + 0.5).clamp(0, 1).contiguous()
 
 
 def squared(images: Tensor, side: int) -> Tensor:

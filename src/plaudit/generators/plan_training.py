@@ -14,7 +14,7 @@ from plaudit.generators.token_training import TokensInBfloat16
 
 
 class PlansInBfloat16:
-    """A policy whose transformer multiplies in bfloat16, while all around it stays as it was. A PlanPolicy.
+    """A policy whose transformer and decoder multiply in bfloat16, while all around them stays as it was. A PlanPolicy.
 
     Weights, states between layers, and log-probabilities are float32 as before; and so are both heads' products.
     """
@@ -78,8 +78,9 @@ class PlansInBfloat16:
         return self.policy.encode_images(images)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """As the policy does."""
-        return self.policy.decode(tokens)
+        """As the policy does, to bfloat16's precision."""
+        with fast_autocast(self.device):
+            return self.policy.decode(tokens)
 
 
 class _PlanReadingInBfloat16:

@@ -13,7 +13,7 @@ from plaudit.generators.token_policy import Reading, TokenPolicy
 
 
 class TokensInBfloat16:
-    """A policy whose transformer multiplies in bfloat16, while all around it stays as it was. A TokenPolicy.
+    """A policy whose transformer and decoder multiply in bfloat16; all around them stays as it was. A TokenPolicy.
 
     Weights, states between layers, logits, and so log-probabilities are float32 as before.
     """
@@ -53,8 +53,9 @@ class TokensInBfloat16:
         return self.policy.logits(hidden)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """As the policy does."""
-        return self.policy.decode(tokens)
+        """As the policy does, to bfloat16's precision."""
+        with fast_autocast(self.device):
+            return self.policy.decode(tokens)
 
 
 class _ReadingInBfloat16:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.codebook import Codebook, Quantised
+from plaudit.generators.memory_layout import laid_out
 from plaudit.generators.taming_blocks import AttnBlock, Downsample, Level, ResnetBlock, Upsample, norm
 
 
@@ -87,7 +88,7 @@ class Coder(nn.Module):
         self.conv_out = nn.Conv2d(last, after, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv_in(x)
+        x = self.conv_in(laid_out(x))
         # The middle is where the picture is smallest: after an encoder's levels, before a decoder's.
         stages = [*self.conv_blocks, *self.mid] if self.encodes else [*self.mid, *self.conv_blocks]
         for stage in stages:
@@ -114,7 +115,7 @@ class VQTokenizer(nn.Module):
 
     def decode(self, tokens: Tensor, *, height: int | None = None) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], float32, of tokens (B, T) of a square, or of so many rows of tokens."""
-        return self.paint(grid_of(self.quantize.look_up(tokens), height)).float().clamp(0, 1)
+        return self.paint(grid_of(self.quantize.look_up(tokens), height)).float().clamp(0, 1).contiguous()
 
     def quantise(self, images: Tensor) -> Quantised:
         """Images (B, 3, H, W) in [0, 1] as tokens, with the terms that a training of the tokenizer weighs."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plaudit.generators.codebook import Codebook
+from plaudit.generators.memory_layout import laid_out
 from plaudit.generators.taming_blocks import AttnBlock, Downsample, Level, ResnetBlock, Upsample, norm
 from plaudit.generators.vq_tokenizer import TokenizerSizes, grid_of
 
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(before, sizes.z_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv_in(x)
+        x = self.conv_in(laid_out(x))
         for level in self.down:
             x = level(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
@@ -87,7 +88,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(before, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.mid(self.conv_in(x))
+        x = self.mid(self.conv_in(laid_out(x)))
         for level in reversed(list(self.up)):
             x = level(x)
         return self.conv_out(F.silu(self.norm_out(x)))
@@ -113,4 +114,4 @@ class VQGANAutoencoder(nn.Module):
     def decode(self, tokens: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], float32, of tokens (B, T) of a square."""
         latents = grid_of(self.quantize.look_up(tokens), None)
-        return (self.decoder(self.post_quant_conv(latents)).float() / 2 + 0.5).clamp(0, 1)
+        return (self.decoder(self.post_quant_conv(latents)).float() / 2 + 0.5).clamp(0, 1).contiguous()

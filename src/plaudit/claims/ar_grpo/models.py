@@ -7,12 +7,13 @@ from typing import Any
 import torch
 
 from plaudit.claims.ar_grpo.plan import Best, Plan, Training
+from plaudit.claims.precision import told_precision
 from plaudit.claims.scored_pictures import judged_by, trained_on
 from plaudit.core.errors import BadConfig
 from plaudit.generators.table import load_token_policy
 from plaudit.generators.token_policy import TokenPolicy
 from plaudit.generators.token_rollout import draw_pictures
-from plaudit.generators.token_training import frozen_start
+from plaudit.generators.token_training import TokensInBfloat16, frozen_start
 from plaudit.methods.ar_grpo import ArGrpo, ArGrpoConfig, Judges
 from plaudit.presets.ar_grpo import ArTask
 from plaudit.rewards.feature_nets import FeatureNet
@@ -74,6 +75,7 @@ class Work:
 
     trainer: ArGrpo
     policy: TokenPolicy = field(repr=False)
+    """for drawing, in float32"""
 
 
 def config_of(it: Training, bench: Bench, best: Best | None) -> ArGrpoConfig:
@@ -109,6 +111,7 @@ def content_of(it: Training, bench: Bench, best: Best | None) -> dict[str, Any]:
         "net": task.net,
         "start_images": bench.start_images,
         "renders": bench.plan.training_renders,
+        **told_precision(bench.plan.precision),
     }
 
 
@@ -119,13 +122,14 @@ def set_up(it: Training, bench: Bench, best: Best | None, *, net: FeatureNet, re
     """
     task, config = bench.task, config_of(it, bench, best)
     policy = bench.load_policy(task.model, device=bench.device)
-    start = frozen_start(policy) if config.kl_weight else None
+    trained = _precisely(policy, bench)
+    start = _precisely(frozen_start(policy), bench) if config.kl_weight else None
     together = LeaveOneOutFID(
-        net, reference, start=pictures_before(policy, bench, config, net), settings=memory_of(it, bench)
+        net, reference, start=pictures_before(trained, bench, config, net), settings=memory_of(it, bench)
     )
     policy.transformer.requires_grad_(True)
     judges = Judges(pictures=bench.load_many(task.rewards, device=bench.device), together=together)
-    return Work(trainer=ArGrpo(policy, judges, task.prompts, config, start=start), policy=policy)
+    return Work(trainer=ArGrpo(trained, judges, task.prompts, config, start=start), policy=policy)
 
 
 def pictures_before(policy: TokenPolicy, bench: Bench, config: ArGrpoConfig, net: FeatureNet) -> FeatureSet | None:
@@ -138,3 +142,7 @@ def pictures_before(policy: TokenPolicy, bench: Bench, config: ArGrpoConfig, net
     keys: list[tuple[int | str, ...]] = [(config.seed, "start", row) for row in range(count)]
     drawn = draw_pictures(policy, condition, keys, config.sampling(), batch_size=BATCH)
     return features_of(drawn.split(BATCH), net, images=f"{count} pictures before training")
+
+
+def _precisely(policy: TokenPolicy, bench: Bench) -> TokenPolicy:
+    return TokensInBfloat16(policy) if bench.plan.precision == "bfloat16" else policy

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from plaudit.claims.precision import Precision, native_precision
 from plaudit.claims.r0.variants import (
     ABLATIONS,
     BASE,
@@ -19,7 +20,6 @@ from plaudit.claims.r0.variants import (
     Method,
     variant_named,
 )
-from plaudit.core.devices import best_device, has_fast_bfloat16
 from plaudit.core.errors import BadConfig
 from plaudit.methods.r0 import R0Config
 
@@ -89,7 +89,7 @@ class Plan:
     """None: the preset's"""
     long_updates: int | None = 600
     """of the R0+ that is set beside the base; None: that is the one that ablations are compared with"""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """of a training's products; pictures are always drawn in float32"""
     look_every: int = 20
     """updates between two looks"""
@@ -132,7 +132,7 @@ class Plan:
 
 def full() -> Plan:
     """Decides the claims; some hours on two cores. Trains in bfloat16 where this machine multiplies in it natively."""
-    return Plan(updates=100, precision="bfloat16" if has_fast_bfloat16(best_device()) else "float32")
+    return Plan(updates=100, precision=native_precision())
 
 
 def quick() -> Plan:

@@ -10,13 +10,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from plaudit.claims.pocket_models import understood
+from plaudit.claims.precision import told_precision
 from plaudit.claims.reasongen.plan import Plan, Training
 from plaudit.claims.reasongen.variants import Variant, variant_named
 from plaudit.claims.scored_pictures import judged_by, trained_on
 from plaudit.core.errors import BadConfig
 from plaudit.core.whole_files import write_whole
 from plaudit.generators.plan_policy import PlanPolicy
-from plaudit.generators.plan_training import frozen_plan_start
+from plaudit.generators.plan_training import PlansInBfloat16, frozen_plan_start
 from plaudit.generators.table import load_plan_policy
 from plaudit.generators.trained_part import train_all
 from plaudit.methods.plan_sft import Lessons, PlanSft, PlanSftConfig
@@ -120,7 +121,7 @@ def content_of(it: Training, bench: Bench) -> dict[str, Any]:
         told = {"lessons": task.lessons, "count": task.count, "without_plans": variant.without_plans}
     else:
         told = {"rewards": rewards_of(variant, bench), "prompts": bench.tasks[variant.way].prompts}
-    return {"config": asdict(config), **told}
+    return {"config": asdict(config), **told_precision(bench.plan.precision), **told}
 
 
 def load_model(bench: Bench, weights: Weights | None = None) -> PlanPolicy:
@@ -143,7 +144,7 @@ def read_weights(file: Path) -> Weights:
 
 
 def set_up(it: Training, bench: Bench, weights: Weights | None) -> tuple[Trainer, PlanPolicy]:
-    """The method over the model at its start, and the model; all of its transformer's weights are trained.
+    """The method over the model at its start, and the model in float32; all of its transformer's weights are trained.
 
     `weights`: that it starts from, if not the model's own. Raises BadConfig.
     """
@@ -154,9 +155,14 @@ def set_up(it: Training, bench: Bench, weights: Weights | None) -> tuple[Trainer
         if variant.without_plans:
             lessons = replace(lessons, plans=("",) * len(lessons))
         train_all(policy.transformer)
-        return PlanSft(policy, lessons, config), policy
+        return PlanSft(_precisely(policy, bench), lessons, config), policy
     assert isinstance(config, ReasonGenConfig), "the model before training is not set up"
-    start = frozen_plan_start(policy) if config.kl_weight > 0 else None
+    start = _precisely(frozen_plan_start(policy), bench) if config.kl_weight > 0 else None
     train_all(policy.transformer)
     reward = bench.load_many(rewards_of(variant, bench), device=bench.device)
-    return ReasonGen(policy, reward, bench.tasks[variant.way].prompts, config, start=start), policy
+    trained = _precisely(policy, bench)
+    return ReasonGen(trained, reward, bench.tasks[variant.way].prompts, config, start=start), policy
+
+
+def _precisely(policy: PlanPolicy, bench: Bench) -> PlanPolicy:
+    return PlansInBfloat16(policy) if bench.plan.precision == "bfloat16" else policy

@@ -7,6 +7,7 @@ preset's; a training by rewards starts from what the lessons of the same seed le
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from plaudit.claims.precision import Precision, native_precision
 from plaudit.claims.reasongen.variants import ABLATIONS, BASE, CORE, DIRECT, MAIN, SFT, variant_named
 from plaudit.core.errors import BadConfig
 from plaudit.methods.plan_sft import PlanSftConfig
@@ -80,6 +81,8 @@ class Plan:
     """of the seeds"""
     updates: int | None = 100
     """by rewards; None: the preset's"""
+    precision: Precision = "float32"
+    """of a training's products; pictures that claims are about are always drawn in float32"""
     lesson_updates: int | None = None
     """None: the preset's"""
     lessons: int | None = None
@@ -117,8 +120,8 @@ class Plan:
 
 
 def full() -> Plan:
-    """Decides the claims; some hours on two cores."""
-    return Plan()
+    """Decides the claims; some hours on two cores. Trains in bfloat16 where this machine multiplies in it natively."""
+    return Plan(precision=native_precision())
 
 
 def quick() -> Plan:
