@@ -171,8 +171,8 @@ def how_it_was_run(report: Mapping[str, Any]) -> Sequence[str]:
     settings = report["settings"]
     config, memory = settings["config"], settings["memory"]
     size = (
-        f"{settings['updates']} updates of {config['prompts_per_update']} x {config['images_per_prompt']} images; "
-        f"ablations with {len(settings['ablation_seeds'])} seed(s)"
+        f"{settings['updates']} updates of {config['prompts_per_update']} x {config['images_per_prompt']} images in "
+        f"{settings['precision']}; ablations with {len(settings['ablation_seeds'])} seed(s)"
     )
     return (
         command_line(report),

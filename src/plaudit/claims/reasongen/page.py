@@ -207,7 +207,7 @@ def how_it_was_run(report: Mapping[str, Any]) -> Sequence[str]:
     config, lessons = settings["config"], settings["lessons_config"]
     size = (
         f"{settings['updates']} updates of {config['prompts_per_update']} x {config['images_per_prompt']} pictures by "
-        f"rewards; ablations with {len(settings['ablation_seeds'])} seed(s)"
+        f"rewards in {settings['precision']}; ablations with {len(settings['ablation_seeds'])} seed(s)"
     )
     return (
         command_line(report),
