@@ -87,3 +87,57 @@ def test_a_step_draws_the_same_whenever_it_is_asked() -> None:
     assert torch.equal(noise, again.normal(5))
     assert not torch.equal(noise, other.normal(5))
     assert first.numpy.integers(1000) == again.numpy.integers(1000)
+
+
+class Tiny(nn.Module):
+    """An embedding, a layer between hidden states, a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.embedding = nn.Embedding(5, 4)
+            self.layers = nn.ModuleList([nn.Linear(4, 4)])
+            self.output = nn.Linear(4, 5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        found: Tensor = self.output(torch.tanh(self.layers[0](self.embedding(tokens))))
+        return found
+
+
+MUON = Plan(steps=20, batch=4, lr=0.05, warmup=1, weight_decay=0.0, muon=True)
+
+
+def test_matrices_between_hidden_states_follow_muon_and_the_rest_adam() -> None:
+    model = Tiny()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    trainee = Trainee({"model": model}, MUON)
+    trainee.update(nn.functional.cross_entropy(model(torch.arange(5)), torch.tensor([3, 1, 4, 0, 2])))
+    moved = {name: p.detach() - before[name] for name, p in model.named_parameters()}
+    # Adam's first step has the size of the rate in every number; Muon's is a rotation, whose root mean square is a
+    # fifth of the rate.
+    for name in ("embedding.weight", "layers.0.bias", "output.weight", "output.bias"):
+        assert torch.allclose(moved[name].abs(), torch.tensor(MUON.lr), rtol=0.01)
+    stretched = torch.linalg.svdvals(moved["layers.0.weight"])
+    assert float(stretched.min() / stretched.max()) > 0.6
+    rate = MUON.lr * 0.2 * 4**0.5
+    assert 0.6 * rate < float(stretched.mean()) < 1.3 * rate
+
+
+def test_muons_moments_are_kept_over_a_stop(tmp_path: Path) -> None:
+    def learn(model: Tiny, steps: int, state: Path) -> Trainee:
+        trainee = Trainee({"model": model}, MUON)
+        if state.exists():
+            trainee.load(state)
+        for _ in range(steps):
+            tokens = torch.randint(5, (4,), generator=draws_for("tiny", trainee.step).torch)
+            trainee.update(nn.functional.cross_entropy(model(tokens), (tokens * 2) % 5))
+        trainee.save(state)
+        return trainee
+
+    whole, half = Tiny(), Tiny()
+    learn(whole, 9, tmp_path / "whole.safetensors")
+    learn(half, 4, tmp_path / "half.safetensors")
+    resumed = Tiny()
+    assert learn(resumed, 5, tmp_path / "half.safetensors").step == 9
+    assert all(map(torch.equal, whole.parameters(), resumed.parameters()))

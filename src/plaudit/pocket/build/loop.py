@@ -1,7 +1,7 @@
 """The loop that every pocket model is trained by: resumable, seeded by step, the same on CPU and GPU.
 
 Every random draw of a step comes from (seed, model name, step), so a build that was stopped and resumed draws
-what an uninterrupted one would have drawn. The state (weights, average, AdamW moments) is one safetensors file,
+what an uninterrupted one would have drawn. The state (weights, average, optimisers' moments) is one safetensors file,
 replaced atomically every few minutes.
 """
 
@@ -38,6 +38,9 @@ class Plan:
     """the cosine ends at this share of lr"""
     decay: float = 1.0
     """the last share of the steps, over which the rate falls"""
+    muon: bool = False
+    """whether a transformer's matrices between hidden states follow Muon (Jordan et al. 2024), at AdamW's step size
+    (Liu et al. 2025), and only the rest AdamW"""
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: warm-up, a constant, a cosine."""
@@ -92,24 +95,37 @@ class Trainee:
         self.step = 0
         self.parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.average = [p.detach().clone() for p in self.parameters]
-        groups = [
-            {
-                "params": [p for p in m.parameters() if p.requires_grad],
-                "faster": (faster or {}).get(name, 1.0),
-            }
-            for name, m in self.net.items()
-        ]
-        self.optimiser = torch.optim.AdamW(groups, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
+        self.optimisers = self._optimisers(faster or {})
+
+    def _optimisers(self, faster: Mapping[str, float]) -> dict[str, torch.optim.Optimizer]:
+        """By what their moments are called in a saved state."""
+        plan, told, matrices = self.plan, [], []
+        for name, module in self.net.items():
+            parameters = {key: p for key, p in module.named_parameters() if p.requires_grad}
+            hidden = [p for key, p in parameters.items() if plan.muon and is_hidden_matrix(key, p)]
+            others = [p for p in parameters.values() if not any(p is it for it in hidden)]
+            told += [{"params": others, "faster": faster.get(name, 1.0)}] if others else []
+            matrices += [{"params": hidden, "faster": faster.get(name, 1.0)}] if hidden else []
+        found: dict[str, torch.optim.Optimizer] = {}
+        if told:
+            found["adam"] = torch.optim.AdamW(told, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
+        if matrices:
+            found["muon"] = torch.optim.Muon(
+                matrices, lr=plan.lr, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
+            )
+        return found
 
     def update(self, loss: Tensor) -> None:
         plan = self.plan
-        for group in self.optimiser.param_groups:
+        groups = [group for optimiser in self.optimisers.values() for group in optimiser.param_groups]
+        for group in groups:
             group["lr"] = plan.rate(self.step) * group["faster"]
-        self.optimiser.zero_grad()
+        self.net.zero_grad()
         loss.backward()
-        norms = [nn.utils.clip_grad_norm_(g["params"], plan.clip) for g in self.optimiser.param_groups]
+        norms = [nn.utils.clip_grad_norm_(group["params"], plan.clip) for group in groups]
         if bool(torch.isfinite(torch.stack(norms)).all()):
-            self.optimiser.step()
+            for optimiser in self.optimisers.values():
+                optimiser.step()
         self.step += 1
         decay = min(plan.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -124,9 +140,10 @@ class Trainee:
     def save(self, path: Path) -> None:
         tensors = {f"net.{k}": v.detach().contiguous() for k, v in self.net.state_dict().items()}
         tensors |= {f"average.{i}": a for i, a in enumerate(self.average)}
-        for i, parameter in enumerate(self.parameters):
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"adam.{i}.{key}"] = value.contiguous()
+        for name, optimiser in self.optimisers.items():
+            for i, parameter in enumerate(self.parameters):
+                for key, value in optimiser.state.get(parameter, {}).items():
+                    tensors[f"{name}.{i}.{key}"] = value.contiguous()
         temporary = path.with_suffix(".part")
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({k: v.clone() for k, v in tensors.items()}, temporary, metadata={"step": str(self.step)})
@@ -137,12 +154,18 @@ class Trainee:
         self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
         for i, parameter in enumerate(self.parameters):
             self.average[i].copy_(tensors[f"average.{i}"])
-            state = {k.split(".", 2)[2]: v for k, v in tensors.items() if k.startswith(f"adam.{i}.")}
-            if state:
-                self.optimiser.state[parameter] = {
-                    k: (v if k == "step" else v.to(parameter.device)) for k, v in state.items()
-                }
+            for name, optimiser in self.optimisers.items():
+                state = {k.split(".", 2)[2]: v for k, v in tensors.items() if k.startswith(f"{name}.{i}.")}
+                if state:
+                    optimiser.state[parameter] = {
+                        k: (v if k == "step" else v.to(parameter.device)) for k, v in state.items()
+                    }
         self.step = _step_of(path)
+
+
+def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter multiplies hidden states in one of a transformer's layers; embeddings and heads do not."""
+    return parameter.ndim == 2 and "layers." in name
 
 
 def train(
