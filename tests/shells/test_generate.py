@@ -158,8 +158,11 @@ def test_a_run_is_not_continued_with_other_weights(models, capsys):
 
 
 @pytest.mark.parametrize("method", ["none", "best-of-n", "evolve"])
-def test_every_method_leaves_the_same_kind_of_run(models, method):
+def test_every_method_leaves_the_same_kind_of_run(models, method, capsys):
     run = drawn("a circle", "a star", *models, "--steps", "20", "--method", method, "--out", "run")
+    line = capsys.readouterr().out.splitlines()[0]
+    assert (" -> " in line) is (method != "none")
+    assert f"{run.records[0].total:.3f}" in line
     reno = drawn("a circle", "a star", *models, "--steps", "1", "--out", "reno")
     for record, other in zip(run.records, reno.records, strict=True):
         assert record.total >= record.first_total == pytest.approx(other.first_total, abs=1e-5)

@@ -243,7 +243,7 @@ def _say_what_came_of_it(folder: "RunFolder", *, as_json: bool) -> None:
         print(json.dumps(finite(summary(folder)), ensure_ascii=False))
         return
     for record in folder.records:
-        print(_line(record))
+        print(_line(record, searched=folder.manifest["settings"].get("method") != "none"))
         if record.plan is not None:
             print(f"  plan: {_in_a_line(record.plan) or '(no words)'}")
     print(f"\npictures  {folder.path / 'images'}\nreport    {folder.report}")
@@ -287,11 +287,14 @@ def summary(folder: "RunFolder") -> dict[str, Any]:
     }
 
 
-def _line(record: "ImageRecord") -> str:
-    line = f"{record.prompt}: reward {record.first_total:.3f} -> {record.total:.3f}"
+def _line(record: "ImageRecord", *, searched: bool) -> str:
+    """What came of a picture; before and after if anything was sought that pleases the reward."""
+    first = f"{record.first_total:.3f} -> " if searched else ""
+    line = f"{record.prompt}: reward {first}{record.total:.3f}"
     if record.before and record.after:
         words = {True: "right", False: "wrong"}
-        line += f", judged {words[record.before.right]} -> {words[record.after.right]}"
+        before = f"{words[record.before.right]} -> " if searched else ""
+        line += f", judged {before}{words[record.after.right]}"
         if record.after.reasons:
             line += f" ({'; '.join(record.after.reasons)})"
     return line
