@@ -44,7 +44,7 @@ def test_in_bfloat16_responses_are_about_as_likely_and_numbers_stay_float32(poli
     assert low.read_words(*low.words_of(["a red star", ""])[:2]) == ["a red star", ""]
     pictures, exact_pictures = low.decode(drawn.tokens), policy.decode(drawn.tokens)
     assert pictures.dtype == torch.float32
-    torch.testing.assert_close(pictures, exact_pictures, atol=0.1, rtol=0)
+    assert float((pictures - exact_pictures).abs().mean()) < 0.03
     assert not torch.equal(pictures, exact_pictures), "its products are of another precision"
     assert torch.equal(low.encode_images(exact_pictures), policy.encode_images(exact_pictures))
     tokens = draw_tokens(low.direct, low.direct.encode(PROMPTS), uniforms[:, low.max_words :], image)

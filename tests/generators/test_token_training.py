@@ -34,7 +34,7 @@ def test_in_bfloat16_tokens_are_about_as_likely_and_numbers_stay_float32(samplin
     assert not torch.equal(found.log_probs, exact.log_probs), "its products are of another precision"
     pictures, exact_pictures = low.decode(drawn.tokens), policy.decode(drawn.tokens)
     assert pictures.dtype == torch.float32
-    torch.testing.assert_close(pictures, exact_pictures, atol=0.1, rtol=0)
+    assert float((pictures - exact_pictures).abs().mean()) < 0.03
     assert not torch.equal(pictures, exact_pictures), "its products are of another precision"
 
 
