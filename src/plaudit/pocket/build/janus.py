@@ -45,7 +45,7 @@ from plaudit.pocket.render import render
 from plaudit.pocket.scenes import Scene, draw_scene
 
 PAINT_PLAN = Plan(steps=2500, batch=32, lr=1e-3, warmup=100, ema=0.998, decay=0.5)
-PLAN = Plan(steps=9000, batch=64, lr=1.2e-3, warmup=200, ema=0.999, decay=0.3)
+PLAN = Plan(steps=8000, batch=64, lr=3e-3, warmup=200, ema=0.999, decay=0.5, muon=True)
 SIGNS = {
     "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "boi_token": "<begin_of_image>",
     "eoi_token": "<end_of_image>", "image_token": "<image_placeholder>", "unk_token": "<unk>",

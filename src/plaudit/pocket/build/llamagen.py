@@ -34,8 +34,8 @@ TOKENIZER_SIZES = TokenizerSizes(
 )  # fmt: skip
 """the autoencoder's, and the codes"""
 TOKENIZER_PLAN = Plan(steps=2000, batch=32, lr=6e-4, warmup=100, ema=0.998, decay=0.5)
-CLASS_PLAN = Plan(steps=4000, batch=64, lr=1.5e-3, warmup=200, ema=0.998, decay=0.3)
-TEXT_PLAN = Plan(steps=9000, batch=64, lr=1.2e-3, warmup=200, ema=0.999, decay=0.3)
+CLASS_PLAN = Plan(steps=6000, batch=64, lr=4e-3, warmup=200, ema=0.998, decay=0.5, muon=True)
+TEXT_PLAN = Plan(steps=8000, batch=64, lr=3e-3, warmup=200, ema=0.999, decay=0.5, muon=True)
 CODEBOOK_WEIGHT, COMMITMENT_WEIGHT, USAGE_WEIGHT = 1.0, 0.25, 0.01
 CLASS_POOL, TEXT_POOL = 32_768, 98_304
 """pictures as tokens; prompts are drawn anew each time"""
