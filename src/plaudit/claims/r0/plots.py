@@ -56,18 +56,21 @@ def ablation_plot(report: Mapping[str, Any]) -> bytes:
 
 
 def course_plot(report: Mapping[str, Any]) -> bytes:
-    """SVG: accuracy, the first reward and the held-out one over the updates of every variant."""
-    rewards = report["tables"]["rewards"]
+    """SVG: accuracy, the first reward and the held-out one over the updates that every variant has."""
+    rewards, curves = report["tables"]["rewards"], report["tables"]["curves"]
+    shared = min(curve["updates"][-1] for curve in curves)
     first, held_out = rewards[0]["reward"], rewards[-1]["reward"]
     figure = new_figure(10.6, 3.6)
     for panel, (name, said) in enumerate(
         {"accuracy": "right, by the judge", first: first, held_out: f"{held_out}, held out"}.items(), start=1
     ):
         axes = figure.add_subplot(1, 3, panel)
-        for place, curve in enumerate(report["tables"]["curves"]):
+        for place, curve in enumerate(curves):
             style, width = LINES[place // len(COLOURS) % len(LINES)], 2.2 if curve["name"] == MAIN else 1.2
             colour = COLOURS[place % len(COLOURS)]
-            axes.plot(curve["updates"], curve[name]["mean"], style, color=colour, linewidth=width, label=curve["name"])
+            count = sum(update <= shared for update in curve["updates"])
+            seen = (curve["updates"][:count], curve[name]["mean"][:count])
+            axes.plot(*seen, style, color=colour, linewidth=width, label=curve["name"])
         label(axes, "updates", said)
     axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.subplots_adjust(wspace=0.35)
