@@ -4,9 +4,9 @@ INTRODUCTION = """R0+ (Luo et al. 2025, arXiv 2503.13070) makes a {steps}-step g
 model by following rewards' gradients; no picture is shown to it and no teacher is imitated. Here it starts from \
 {model}, and is set beside the same model in {base_steps} steps with guidance {base_guidance:g}. Pictures are of \
 PocketEval's prompts, none of which is trained on (a few differ from one that is by an opening such as "a photo of" \
-alone), from the same noises for every model; the exact judge, which nothing is trained on, says whether a picture shows what its prompt asks for. Intervals are 95 %: over prompts, with \
-{num_seeds} seed(s) averaged per prompt, or, for FID and times, over seeds (Student). This page is generated from the \
-JSON file beside it."""
+alone), from the same noises for every model; the exact judge, which nothing is trained on, says whether a picture \
+shows what its prompt asks for. Intervals are 95 %: over prompts, with {num_seeds} seed(s) averaged per prompt, or, \
+for FID and times, over seeds (Student). This page is generated from the JSON file beside it."""
 
 QUICK_WARNING = """> This was the quick run: {updates} updates, {num_seeds} seed, few prompts. It decides nothing."""
 
