@@ -66,7 +66,7 @@ def run(options: FetchOptions) -> int:
         if not options.json:
             print("\n".join(_lines(one, found[number], lists[number])))
     if options.json:
-        rows = [_row(one, *there) for one, *there in zip(wanted, found, lists, strict=True)]
+        rows = [_row(*there) for there in zip(wanted, found, lists, strict=True)]
         print(json.dumps({"cache": str(_cache()), "fetched": rows}, ensure_ascii=False))
     return 0
 
