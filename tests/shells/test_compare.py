@@ -153,8 +153,11 @@ def test_equal_time_gives_the_cheaper_method_more_pictures(tmp_path, capsys):
     shares = found["plan"]["entrants"]
     assert found["plan"]["reference"] in ("toy:reno", "toy:best-of-n")
     assert shares["toy"]["steps"] == 1
-    planned = [shares[name]["planned"] for name in ("toy:reno", "toy:best-of-n")]
-    assert max(planned) == pytest.approx(found["plan"]["budget"])
+    # The dearest at its own steps sets the time; another's whole steps may take a little more or less of it.
+    budget, reference = found["plan"]["budget"], found["plan"]["reference"]
+    assert shares[reference]["planned"] == pytest.approx(budget)
+    (other,) = {"toy:reno", "toy:best-of-n"} - {reference}
+    assert abs(shares[other]["planned"] - budget) <= shares[other]["planned"] / shares[other]["steps"]
     assert all(entrant(found, name)["seconds"] > 0 for name in shares)
     # What was measured is kept: a second call plans nothing anew.
     again = compare(*arguments, "--reward", CLOSE, "--out", tmp_path / "out", capsys=capsys)
