@@ -9,16 +9,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import JanusConfig, JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
+from transformers import JanusForConditionalGeneration, JanusVisionConfig, JanusVQVAEConfig, LlamaConfig
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from plaudit.core.random_streams import stream
 from plaudit.generators.janus import Janus
 from plaudit.generators.plan_words import PlanSettings, PlanWords
 from plaudit.generators.token_rollout import uniforms_for
-from plaudit.pocket.build.janus import HEADS, HIDDEN, LAYERS, LONGEST_PROMPT, PLAIN_SIGNS, SIGNS, WIDTH
+from plaudit.pocket.build.janus import (
+    HEADS,
+    HIDDEN,
+    LAYERS,
+    LONGEST_PROMPT,
+    WIDTH,
+    network_of,
+    numbers_of,
+    tokenizer_of,
+)
 from plaudit.pocket.build.llamagen import CODES, GRID
 from plaudit.pocket.plans import longest_plan, plan_words, words_in, write_plan
 from plaudit.pocket.prompts import describe
@@ -112,20 +120,12 @@ def _drawn(policy: Janus) -> Iterator[tuple[str, torch.nn.Parameter]]:
 
 def _tokenizer(prompts: Sequence[str]) -> FastTokenizer:
     """Whole words, as pocket-janus's."""
-    words = sorted({*plan_words(), *"?.,:;-'", *(word for prompt in prompts for word in words_in(prompt)), "yes", "no"})
-    vocabulary = {word: number for number, word in enumerate([*SIGNS.values(), *words])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SIGNS["unk_token"]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return FastTokenizer(
-        tokenizer_object=tokenizer, padding_side="left",
-        **{name: sign for name, sign in SIGNS.items() if name in PLAIN_SIGNS},
-        extra_special_tokens={name: sign for name, sign in SIGNS.items() if name not in PLAIN_SIGNS},
-    )  # fmt: skip
+    said = {word for prompt in prompts for word in words_in(prompt)}
+    return tokenizer_of({*plan_words(), *"?.,:;-'", *said, "yes", "no"})
 
 
 def _network(sizes: ModelSizes, tokenizer: FastTokenizer) -> JanusForConditionalGeneration:
-    number = {it: int(tokenizer.convert_tokens_to_ids(sign)) for it, sign in SIGNS.items()}
-    signs = {f"{it}_token_id": number[f"{it}_token"] for it in ("pad", "bos", "eos")}
+    _, signs = numbers_of(tokenizer)
     text = LlamaConfig(
         vocab_size=sizes.words or len(tokenizer), hidden_size=sizes.width, intermediate_size=sizes.hidden,
         num_hidden_layers=sizes.layers, num_attention_heads=sizes.heads, num_key_value_heads=sizes.heads,
@@ -140,11 +140,7 @@ def _network(sizes: ModelSizes, tokenizer: FastTokenizer) -> JanusForConditional
         embed_dim=8, num_embeddings=sizes.codes, latent_channels=8, base_channels=32, channel_multiplier=[1, 1],
         num_res_blocks=1, projection_dim=sizes.width, image_token_embed_dim=sizes.width,
     )  # fmt: skip
-    config = JanusConfig(
-        text_config=text.to_dict(), vision_config=vision.to_dict(), vq_config=pictures.to_dict(),
-        image_token_id=number["image_token"], tie_word_embeddings=False, **signs,
-    )  # fmt: skip
-    network = JanusForConditionalGeneration(config)
+    network = network_of(text, vision, pictures, tokenizer)
     # Its bias says which words are never drawn, to both ways.
     network.lm_head = torch.nn.Linear(sizes.width, text.vocab_size)
     return network

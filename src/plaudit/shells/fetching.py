@@ -56,7 +56,8 @@ def run(options: FetchOptions) -> int:
     wanted = [wanted_of(name) for name in dict.fromkeys(options.names)]
     for table in _tables():
         tell_licences(table, options.names)
-    lists = [_list_of(one, fetch=not options.dry_run) for one in wanted]
+    # Prompts come first: they are small, and one that cannot be had shows at once.
+    lists = [[] if one.prompts_of is None else list_parts(one.prompts_of, fetch=not options.dry_run) for one in wanted]
     found = [[_found(one, it) for it in one.needs] for one in wanted]
     if not options.dry_run:
         _check_room([it.listing for repositories in found for it in repositories])
@@ -102,13 +103,6 @@ def _tables() -> tuple[Registry, ...]:
     from plaudit.suites.table import SUITES
 
     return GENERATORS, REWARDS, FEATURE_NETS, DETECTORS, SUITES
-
-
-def _list_of(one: Wanted, *, fetch: bool) -> list[ListPart]:
-    """A suite's prompts come first: they are small, and one that cannot be had shows at once."""
-    if one.prompts_of is None:
-        return []
-    return list_parts(one.prompts_of, fetch=fetch)
 
 
 def _check_room(listings: Sequence[Listing]) -> None:

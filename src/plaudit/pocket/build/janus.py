@@ -5,7 +5,7 @@ to paint them. The language model learns three things in turns: to draw a prompt
 answer questions about pictures, which it sees through a tower of its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,12 @@ def new_words_tokenizer() -> PreTrainedTokenizerFast:
     scenes = [draw_scene(rng) for _ in range(20_000)]
     said = {word for scene in scenes for word in words_in(describe(scene, rng)[0])}
     said |= {word for scene in scenes[:4000] for word in words_in(draw_question(scene, rng).text)}
-    words = sorted({*said, *plan_words(), *ANSWERS, *"?.,:;-'"})
-    vocabulary = {word: number for number, word in enumerate([*SIGNS.values(), *words])}
+    return tokenizer_of({*said, *plan_words(), *ANSWERS, *"?.,:;-'"})
+
+
+def tokenizer_of(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer of these whole words, in lower case, after Janus's signs."""
+    vocabulary = {word: number for number, word in enumerate([*SIGNS.values(), *sorted(words)])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SIGNS["unk_token"]))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -92,8 +96,7 @@ def plan_settings() -> PlanSettings:
 
 def new_janus(tokenizer: PreTrainedTokenizerFast) -> JanusForConditionalGeneration:
     """The untrained model."""
-    number = {name: int(tokenizer.convert_tokens_to_ids(sign)) for name, sign in SIGNS.items()}
-    signs = {f"{name}_token_id": number[f"{name}_token"] for name in ("pad", "bos", "eos")}
+    number, signs = numbers_of(tokenizer)
     text = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=HIDDEN, num_hidden_layers=LAYERS,
         num_attention_heads=HEADS, num_key_value_heads=HEADS, max_position_embeddings=256, rope_theta=1000.0, **signs,
@@ -106,15 +109,29 @@ def new_janus(tokenizer: PreTrainedTokenizerFast) -> JanusForConditionalGenerati
         embed_dim=8, num_embeddings=CODES, latent_channels=32, base_channels=32, channel_multiplier=[1, 1, 2, 2],
         num_res_blocks=1, num_patches=GRID, projection_dim=WIDTH, image_token_embed_dim=WIDTH,
     )  # fmt: skip
-    config = JanusConfig(
-        text_config=text.to_dict(), vision_config=vision.to_dict(), vq_config=pictures.to_dict(),
-        image_token_id=number["image_token"], tie_word_embeddings=False, **signs,
-    )  # fmt: skip
-    network = JanusForConditionalGeneration(config)
+    network = network_of(text, vision, pictures, tokenizer)
     told: Any = network.generation_config
     told.pad_token_id, told.bos_token_id, told.eos_token_id = (number[f"{it}_token"] for it in ("pad", "bos", "eos"))
     told.generation_kwargs = {"boi_token_id": number["boi_token"]}
     return network
+
+
+def numbers_of(tokenizer: PreTrainedTokenizerFast) -> tuple[dict[str, int], dict[str, int]]:
+    """The signs' numbers by their names; and those that every config of a Janus is told, by its names for them."""
+    number = {name: int(tokenizer.convert_tokens_to_ids(sign)) for name, sign in SIGNS.items()}
+    return number, {f"{name}_token_id": number[f"{name}_token"] for name in ("pad", "bos", "eos")}
+
+
+def network_of(
+    text: LlamaConfig, vision: JanusVisionConfig, pictures: JanusVQVAEConfig, tokenizer: PreTrainedTokenizerFast
+) -> JanusForConditionalGeneration:
+    """A Janus with random weights of these parts."""
+    number, signs = numbers_of(tokenizer)
+    config = JanusConfig(
+        text_config=text.to_dict(), vision_config=vision.to_dict(), vq_config=pictures.to_dict(),
+        image_token_id=number["image_token"], tie_word_embeddings=False, **signs,
+    )  # fmt: skip
+    return JanusForConditionalGeneration(config)
 
 
 def new_policy(network: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> Janus:

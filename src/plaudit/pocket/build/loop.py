@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,19 +100,22 @@ class Trainee:
 
     def _optimisers(self, faster: Mapping[str, float]) -> dict[str, torch.optim.Optimizer]:
         """By what their moments are called in a saved state."""
-        plan, told, matrices = self.plan, [], []
+        plan = self.plan
+        groups: dict[str, list[dict[str, Any]]] = {"adam": [], "muon": []}
         for name, module in self.net.items():
-            parameters = {key: p for key, p in module.named_parameters() if p.requires_grad}
-            hidden = [p for key, p in parameters.items() if plan.muon and is_hidden_matrix(key, p)]
-            others = [p for p in parameters.values() if not any(p is it for it in hidden)]
-            told += [{"params": others, "faster": faster.get(name, 1.0)}] if others else []
-            matrices += [{"params": hidden, "faster": faster.get(name, 1.0)}] if hidden else []
+            sorted_out: dict[str, list[nn.Parameter]] = {"adam": [], "muon": []}
+            for key, parameter in module.named_parameters():
+                if parameter.requires_grad:
+                    sorted_out["muon" if plan.muon and is_hidden_matrix(key, parameter) else "adam"].append(parameter)
+            for kind, parameters in sorted_out.items():
+                groups[kind] += [{"params": parameters, "faster": faster.get(name, 1.0)}] if parameters else []
+        rate, shrink = plan.lr, plan.weight_decay
         found: dict[str, torch.optim.Optimizer] = {}
-        if told:
-            found["adam"] = torch.optim.AdamW(told, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
-        if matrices:
+        if groups["adam"]:
+            found["adam"] = torch.optim.AdamW(groups["adam"], lr=rate, betas=plan.betas, weight_decay=shrink)
+        if groups["muon"]:
             found["muon"] = torch.optim.Muon(
-                matrices, lr=plan.lr, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
+                groups["muon"], lr=rate, weight_decay=shrink, adjust_lr_fn="match_rms_adamw"
             )
         return found
 
