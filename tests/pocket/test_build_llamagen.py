@@ -68,6 +68,21 @@ def test_the_tokenizer_learns_and_a_stopped_lesson_goes_on(monkeypatch, tmp_path
     assert all(torch.equal(again[name], value) for name, value in whole.items()), "its state is the end already"
 
 
+def test_the_decoder_learns_alone_and_tokens_stay(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(llamagen, "PAINT_PLAN", Plan(steps=6, batch=4, lr=2e-3, warmup=1, ema=0.5))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = llamagen.new_tokenizer(new_vae(), CPU)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    images = render([draw_scene(draws_for("x", i).numpy) for i in range(4)])
+    tokens = made.encode(images)
+    assert list(llamagen.train_to_paint(made, tmp_path / "state", CPU))
+    moved = {name.split(".")[0] for name, value in made.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"decoder", "post_quant_conv"}
+    assert torch.equal(made.encode(images), tokens)
+    assert not any(p.requires_grad for p in made.parameters())
+
+
 def test_a_class_is_a_prompt_that_its_scenes_fulfil(scenes):
     assert len(set(llamagen.CLASS_NAMES)) == len(llamagen.CLASSES)
     for scene in scenes:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 from plaudit.core.devices import fast_autocast
 from plaudit.generators.class_names import ClassLabels
@@ -34,8 +34,9 @@ TOKENIZER_SIZES = TokenizerSizes(
 )  # fmt: skip
 """the autoencoder's, and the codes"""
 TOKENIZER_PLAN = Plan(steps=2000, batch=32, lr=6e-4, warmup=100, ema=0.998, decay=0.5)
+PAINT_PLAN = Plan(steps=600, batch=32, lr=6e-4, warmup=50, ema=0.998)
 CLASS_PLAN = Plan(steps=6000, batch=64, lr=4e-3, warmup=200, ema=0.998, decay=0.5, muon=True)
-TEXT_PLAN = Plan(steps=8000, batch=64, lr=3e-3, warmup=200, ema=0.999, decay=0.5, muon=True)
+TEXT_PLAN = Plan(steps=6000, batch=64, lr=3e-3, warmup=200, ema=0.999, decay=0.5, muon=True)
 CODEBOOK_WEIGHT, COMMITMENT_WEIGHT, USAGE_WEIGHT = 1.0, 0.25, 0.01
 CLASS_POOL, TEXT_POOL = 32_768, 98_304
 """pictures as tokens; prompts are drawn anew each time"""
@@ -71,20 +72,47 @@ def train_tokenizer(tokenizer: VQTokenizer, state: Path, device: torch.device) -
         found = tokenizer.quantize.quantise(latents.float())
         with fast_autocast(device):
             painted = tokenizer.paint(found.latents)
-        # As the autoencoder was taught, in its -1 to 1.
-        error = (painted.float() - images) * 2
-        pixels = (edge_weights(images * 2 - 1) * (error.square() + 0.1 * error.abs())).mean()
         loss = (
-            pixels
+            _missed(painted, images)
             + CODEBOOK_WEIGHT * found.codebook_loss
             + COMMITMENT_WEIGHT * found.commitment_loss
             + USAGE_WEIGHT * (found.place_entropy - found.usage_entropy)
         )
-        return loss, {"mse": error.square().mean(), "codes": found.usage_entropy.exp()}
+        return loss, {"mse": _mse(painted, images), "codes": found.usage_entropy.exp()}
 
     yield from train("pocket-vq", trainee, loss_of, state)
     trainee.use_average()
     tokenizer.eval().requires_grad_(False)
+
+
+def train_to_paint(tokenizer: VQTokenizer, state: Path, device: torch.device) -> Iterator[Progress]:
+    """Train the decoder alone: a picture's tokens are settled, and can be painted better now that codes stand still."""
+    tokenizer.to(device).requires_grad_(False)
+    painter = nn.ModuleDict({"enter": tokenizer.post_quant_conv, "decoder": tokenizer.decoder})
+    trainee = Trainee({"painter": painter.requires_grad_(True).train()}, PAINT_PLAN)
+
+    def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        images = render([draw_scene(draws.numpy) for _ in range(PAINT_PLAN.batch)]).to(device)
+        with torch.no_grad(), fast_autocast(device):
+            latents = tokenizer.latents(images)
+        found = tokenizer.quantize.quantise(latents.float())
+        with fast_autocast(device):
+            painted = tokenizer.paint(found.latents)
+        return _missed(painted, images), {"mse": _mse(painted, images)}
+
+    yield from train("pocket-vq-paint", trainee, loss_of, state)
+    trainee.use_average()
+    tokenizer.eval().requires_grad_(False)
+
+
+def _missed(painted: Tensor, images: Tensor) -> Tensor:
+    """The autoencoder's loss of pixels, in its -1 to 1."""
+    error = (painted.float() - images) * 2
+    return (edge_weights(images * 2 - 1) * (error.square() + 0.1 * error.abs())).mean()
+
+
+def _mse(painted: Tensor, images: Tensor) -> Tensor:
+    return ((painted.float() - images) * 2).square().mean()
 
 
 def class_scenes() -> list[Scene]:

@@ -168,6 +168,8 @@ class Recipe:
             tokenizer = llamagen.new_tokenizer(self._vae, self.device)
             steps = llamagen.train_tokenizer(tokenizer, self._state("vq"), self.device)
             yield from self._train("llamagen, tokens", steps)
+            paint = llamagen.train_to_paint(tokenizer, self._state("vq-paint"), self.device)
+            yield from self._train("llamagen, painting", paint)
             save_file(tokenizer.cpu().state_dict(), self.folder / "vq.safetensors")
 
     def _tokens(self, name: str, scenes: list[Any]) -> Iterator[Report]:
