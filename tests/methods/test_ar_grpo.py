@@ -177,6 +177,17 @@ def test_both_kinds_of_advantages_are_made_in_their_groups_and_apart():
     assert found[4:].tolist() == pytest.approx((0.5 * shared[4:]).tolist()), "a group of equals teaches nothing"
 
 
+def test_groups_count_by_what_is_at_stake_in_them_if_the_spread_is_the_updates():
+    one = trainer(replace(SMALL, instance_weight=2.0, distribution_weight=0.5, spread="update"), distribution=Wide())
+    scores, together = torch.tensor([0.0, 4, 0, 4, 0, 2, 0, 2]), torch.tensor([1.0, 1, 1, 1, 0, 2, 0, 2])
+    # Against the mean of the others: 4 / 3 of the deviations 2, 2, ... 1, 1; their mean square is 2.5 and 0.5.
+    instance = torch.tensor([-2.0, 2, -2, 2, -1, 1, -1, 1]) / 2.5**0.5
+    shared = torch.tensor([0.0, 0, 0, 0, -1, 1, -1, 1]) / 0.5**0.5
+    torch.testing.assert_close(one.compare(scores, together), 2 * instance + 0.5 * shared, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(one.compare(10 * scores, together), one.compare(scores, together), rtol=1e-5, atol=1e-5)
+    assert float(one.compare(torch.ones(8), torch.ones(8)).abs().max()) == 0.0
+
+
 def test_noise_in_a_group_is_not_made_as_loud_as_news():
     scale = GroupScale(floor=0.1, kept=0.5)
     scores = torch.tensor([[0.0, 1.0, 2.0, 3.0], [0.0, 1e-4, 2e-4, 3e-4]])
@@ -288,6 +299,7 @@ def test_the_controller_keeps_the_entropy_that_rewards_would_take():
         ({"lr": 0.0}, "lr must be a positive number"),
         ({"temperature": -1.0}, "temperature must be a positive number"),
         ({"ratio": "image"}, "ratio token or sequence"),
+        ({"spread": "image"}, "spread is group or update, got .image"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, said):

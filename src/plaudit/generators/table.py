@@ -64,7 +64,7 @@ GENERATORS = Registry(
             target=_POCKET_TOKENS,
             arguments={"name": "pocket-llamagen-t2i"},
             summary="the pocket world's autoregressive model of prompts, with a T5 text encoder, token by token",
-            facts={"kind": "tokens", "image_size": 64, "tokens": 64, "guidance": 2.5, "plays": "LlamaGen"},
+            facts={"kind": "tokens", "image_size": 64, "tokens": 64, "guidance": 2.0, "plays": "LlamaGen"},
         ),
         Entry(
             name="pocket-janus",

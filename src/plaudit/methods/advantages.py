@@ -33,6 +33,16 @@ def group_advantages(scores: Tensor, *, scaled: bool = True) -> Tensor:
     return centred / (scores.std(dim=1, keepdim=True, correction=0) + EPS) if scaled else centred
 
 
+def shared_scale(scores: Tensor) -> Tensor:
+    """Each score (P, G) against its prompt's others, in the spread that all prompts' groups have together.
+
+    So a group counts as much as is at stake in it: where all images are about as good, little is said (Liu et al. 2025,
+    Dr. GRPO, who leave any scale away; one for all groups keeps the gradient's size whatever the rewards' scale).
+    """
+    centred = group_advantages(scores, scaled=False)
+    return centred / (centred.square().mean().sqrt() + EPS)
+
+
 class GroupScale:
     """Each score (P, G) against its prompt's others, in the group's own spread but never far below the usual one.
 

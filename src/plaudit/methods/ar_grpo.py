@@ -25,7 +25,7 @@ from plaudit.core.random_streams import stream
 from plaudit.core.team import Team
 from plaudit.generators.token_policy import Sampling, TokenPolicy
 from plaudit.generators.token_rollout import Drawn, Scored, draw_tokens, score_tokens, uniforms_for
-from plaudit.methods.advantages import GroupScale, group_advantages
+from plaudit.methods.advantages import GroupScale, group_advantages, shared_scale
 from plaudit.methods.entropy import EntropyController
 from plaudit.methods.judging import Jury, Piece
 from plaudit.methods.learner import Decay, Learner, Learning
@@ -37,6 +37,7 @@ from plaudit.rewards.reward import DistributionReward, Reward
 
 Ratio = Literal["token", "sequence"]
 Learned = Literal["prompt", "drawn"]
+Spread = Literal["group", "update"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,9 @@ class ArGrpoConfig:
     """of the advantages by the rewards of pictures"""
     distribution_weight: float = 1.0
     """of the advantages by the reward of all pictures together; 0: it is measured only"""
+    spread: Spread = "group"
+    """what either's advantages are scaled by: a group's own spread, as in GRPO, so that every group says as much; or that
+    of all the update's groups, so that those where much is at stake say more (Liu et al. 2025, Dr. GRPO)"""
     advantage_clip: float = 5.0
     """largest size of either"""
     ratio: Ratio = "token"
@@ -105,6 +109,8 @@ class ArGrpoConfig:
                 raise BadConfig(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.instance_weight == self.distribution_weight == 0:
             raise BadConfig("there is nothing to follow: instance_weight and distribution_weight are both 0")
+        if self.spread not in ("group", "update"):
+            raise BadConfig(f"spread is group or update, got {self.spread!r}")
         if not 0 < self.clip < 1:
             raise BadConfig(f"clip must lie between 0 and 1, got {self.clip}")
         if not 0 <= self.entropy_target < 1:
@@ -284,8 +290,12 @@ class ArGrpo:
     def compare(self, scores: Tensor, together: Tensor) -> Tensor:
         """Advantages (N,): those of pictures and those of their distribution, each clipped, then added."""
         config, size = self.config, self.config.images_per_prompt
-        instance = group_advantages(scores.view(-1, size)).flatten()
-        shared = self.scale(together.view(-1, size)).flatten().to(instance.device)
+        compared = (scores.view(-1, size), together.view(-1, size))
+        if config.spread == "update":
+            instance, shared = (shared_scale(it).flatten() for it in compared)
+        else:
+            instance, shared = group_advantages(compared[0]).flatten(), self.scale(compared[1]).flatten()
+        shared = shared.to(instance.device)
         edge = config.advantage_clip
         return config.instance_weight * instance.clamp(-edge, edge) + (
             config.distribution_weight * shared.clamp(-edge, edge)

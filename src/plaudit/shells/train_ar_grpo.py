@@ -73,6 +73,9 @@ class ArGrpoOptions(TrainingOptions):
     """guidance of the looks, and of whoever draws with what is left; left out: 1, or with --learned drawn that of
     --guidance"""
 
+    spread: Literal["group", "update"] | None = None
+    """what advantages are scaled by: every group by its own spread, or all of an update's by theirs together, so that
+    groups count by what is at stake in them"""
     advantage_clip: float | None = None
     """how many spreads better or worse than its group a picture may count as, by either reward"""
     ratio: Literal["token", "sequence"] | None = None
@@ -117,8 +120,8 @@ SECTIONS = {
     ),
     "how pictures are drawn": ("guidance", "temperature", "top_k", "top_p", "look_guidance"),
     "how rewards become a gradient": (
-        "advantage_clip", "ratio", "clip", "learned", "importance_cap", "kl_weight", "entropy_target", "entropy_rate",
-        "entropy_limit", "passes", "steps_per_pass",
+        "spread", "advantage_clip", "ratio", "clip", "learned", "importance_cap", "kl_weight", "entropy_target",
+        "entropy_rate", "entropy_limit", "passes", "steps_per_pass",
     ),
     "how weights follow it": (
         "lr", "warmup", "decay", "decay_to", "weight_decay", "grad_clip", "ema", "rank", "alpha", "precision",
