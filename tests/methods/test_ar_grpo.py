@@ -298,7 +298,7 @@ def test_the_controller_keeps_the_entropy_that_rewards_would_take():
         ({"kl_weight": math.inf}, "kl_weight must be at least 0"),
         ({"lr": 0.0}, "lr must be a positive number"),
         ({"temperature": -1.0}, "temperature must be a positive number"),
-        ({"ratio": "image"}, "ratio token or sequence"),
+        ({"ratio": "image"}, "ratio is token or sequence, got .image"),
         ({"spread": "image"}, "spread is group or update, got .image"),
     ],
 )

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from plaudit.generators.attending import attend
 from plaudit.generators.recomputing import recomputed
 
 
@@ -169,12 +170,8 @@ def _attend(
 
 
 def _look(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None, scaling: float) -> Tensor:
-    return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=allowed,
-        # Without a mask a single place looks at all that came before, and several from the first on are causal.
-        is_causal=allowed is None and query.shape[2] > 1,
-        scale=scaling, enable_gqa=query.shape[1] != key.shape[1],
-    )  # fmt: skip
+    # Without a mask a single place looks at all that came before, and several from the first on are causal.
+    return attend(query, key, value, allowed, causal=allowed is None and query.shape[2] > 1, scale=scaling)
 
 
 def _turned(heads: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:

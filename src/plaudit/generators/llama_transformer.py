@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plaudit.core.errors import BadConfig
+from plaudit.generators.attending import attend
 from plaudit.generators.recomputing import recomputed
 from plaudit.generators.token_reading import Cache, looks
 
@@ -140,7 +141,7 @@ class Attention(nn.Module):
             key, value = cache.keep(layer, start, key, value)
         # Without a mask a single place looks at all that came before, and several from the first on are causal.
         causal = allowed is None and query.shape[2] > 1
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, is_causal=causal)
+        found = attend(query, key, value, allowed, causal=causal)
         return self.wo(found.transpose(1, 2).flatten(2))
 
 

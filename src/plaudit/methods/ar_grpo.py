@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -53,8 +53,8 @@ class ArGrpoConfig:
     distribution_weight: float = 1.0
     """of the advantages by the reward of all pictures together; 0: it is measured only"""
     spread: Spread = "group"
-    """what either's advantages are scaled by: a group's own spread, as in GRPO, so that every group says as much; or that
-    of all the update's groups, so that those where much is at stake say more (Liu et al. 2025, Dr. GRPO)"""
+    """what advantages of either kind are scaled by: a group's own spread, as in GRPO, so that every group says as much;
+    or that of all the update's groups, so that those where much is at stake say more (Liu et al. 2025, Dr. GRPO)"""
     advantage_clip: float = 5.0
     """largest size of either"""
     ratio: Ratio = "token"
@@ -109,16 +109,19 @@ class ArGrpoConfig:
                 raise BadConfig(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.instance_weight == self.distribution_weight == 0:
             raise BadConfig("there is nothing to follow: instance_weight and distribution_weight are both 0")
-        if self.spread not in ("group", "update"):
-            raise BadConfig(f"spread is group or update, got {self.spread!r}")
         if not 0 < self.clip < 1:
             raise BadConfig(f"clip must lie between 0 and 1, got {self.clip}")
         if not 0 <= self.entropy_target < 1:
             raise BadConfig(f"entropy_target is a share of what there can be, 0 (none) to 1, got {self.entropy_target}")
-        if self.learned not in ("prompt", "drawn") or self.ratio not in ("token", "sequence"):
-            raise BadConfig(f"learned is prompt or drawn and ratio token or sequence, got {self.learned}, {self.ratio}")
+        self._check_choices()
         self.learning()
         self.sampling()
+
+    def _check_choices(self) -> None:
+        for name, choices in (("learned", Learned), ("ratio", Ratio), ("spread", Spread)):
+            if getattr(self, name) not in get_args(choices):
+                wanted = " or ".join(get_args(choices))
+                raise BadConfig(f"{name} is {wanted}, got {getattr(self, name)!r}")
 
     def learning(self) -> Learning:
         """How the weights follow their gradients. Raises BadConfig for what cannot work."""

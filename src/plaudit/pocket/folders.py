@@ -47,6 +47,9 @@ def pocket_folder(name: str, *, root: Path | None = None) -> Path:
     lender, parts = BORROWED.get(name, ("", ()))
     sources = {child.name: child for child in own.iterdir()}
     sources |= {place.name: place for place in (_as_stored(root / lender / part) for part in parts)}
+    missing = [place for place in sources.values() if not place.exists()]
+    if missing:
+        raise BadConfig(f"{name} shares {lender}'s {missing[0].name}, which is not in {root}: build {lender} there too")
     return _assembled(name, sources)
 
 

@@ -76,7 +76,7 @@ class Plan:
     """that the model before training is drawn at"""
     images: int = 16
     """of each class, in the final measures"""
-    look_every: int = 10
+    look_every: int = 20
     """updates between two looks"""
     look_images: int = 4
     """of each class"""
