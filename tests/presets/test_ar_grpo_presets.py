@@ -51,7 +51,7 @@ def test_the_pocket_presets_prompts_are_the_models_classes_and_can_be_rendered(n
 
 def test_the_ablation_measures_the_distribution_and_does_not_follow_it():
     whole, instance = TASKS["pocket-llamagen"](), TASKS["pocket-llamagen-instance"]()
-    assert (whole.config.distribution_weight, instance.config.distribution_weight) == (1.0, 0.0)
+    assert (whole.config.distribution_weight, instance.config.distribution_weight) == (2.0, 0.0)
     assert replace(instance, config=whole.config) == whole
 
 

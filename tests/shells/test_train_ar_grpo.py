@@ -171,7 +171,7 @@ def test_the_card_says_how_to_draw_with_it_and_nothing_of_diffusers(trained):
     text = (trained / "README.md").read_text()
     assert "2603.23086" in text
     assert "LOO-FID on" in text
-    assert "against 24 pictures (24 renders of 3 prompts, seed 0), weight 1" in text
+    assert "against 24 pictures (24 renders of 3 prompts, seed 0), weight 2" in text
     assert f'--method none --model "{trained}"' in text
     assert "diffusers" not in text.split("## Settings")[0]
     assert "library_name: plaudit" in text
