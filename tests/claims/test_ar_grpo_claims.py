@@ -105,8 +105,8 @@ def test_work_counts_updates_looks_and_measures():
     """In milliseconds of 64 classes: a drawing, reading it back, three rewards, two nets and the judge."""
     plan = dataclasses.replace(full(), updates=10, look_every=4, look_images=2, images=5, renders=3, training_renders=7)
     config = ArGrpoConfig(prompts_per_update=2, images_per_prompt=3)
-    seen = 10.3 + 13.4 + 4.4 + 3 * 2.5 + 2 * 1.9 + 5.0
-    guided = seen + 14.9 - 10.3
+    seen = 5.4 + 7.0 + 3.6 + 3 * 2.5 + 2 * 1.9 + 5.0
+    guided = seen + 9.3 - 5.4
     drawn = measures(plan, base(0), None)
     reference = 64 * 3 * (2.0 + 3.8)
     told = {"start_images": 11, "rewards": 2}
@@ -114,8 +114,8 @@ def test_work_counts_updates_looks_and_measures():
         (64 * 5 * (seen + 5 * guided) + reference) / 1000
     )
     one = training("no-kl", 0)
-    update = 10.3 + 13.4 + 2 * 2.5 + 1.9 + 14.9
-    start = 11 * (10.3 + 13.4 + 1.9) + 64 * 7 * 2.0
+    update = 5.4 + 7.0 + 2 * 2.5 + 1.9 + 9.0
+    start = 11 * (5.4 + 7.0 + 1.9) + 64 * 7 * 2.0
     whole = 64 * 5 * seen + reference + 4 * 64 * 2 * seen + start + 10 * 6 * update
     assert cost(one, plan, config, measures(plan, one, BEST), **told) == pytest.approx(whole / 1000)
 

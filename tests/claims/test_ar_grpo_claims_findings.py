@@ -140,6 +140,18 @@ def test_the_judge_compares_with_the_best_guidance_and_rewards_with_none():
     assert low["reward-hps"].met is False
 
 
+def test_a_model_that_is_best_without_guidance_is_named_so_and_its_best_with_guidance_is_shown_beside():
+    said = said_of(found([after(fid=1.0, right=(1, 0, 1, 1))], best=1.0))
+    assert said["accuracy"].claim.endswith("as many show their class as before without guidance")
+    assert said["recall"].claim.endswith("no lower than before without guidance")
+    assert said["accuracy"].measured == pytest.approx(3 / 4 - 1 / 4)
+    # With guidance 2, half were right.
+    assert (said["accuracy-guided"].measured, said["accuracy-guided"].met) == (pytest.approx(3 / 4 - 1 / 2), None)
+    assert said["accuracy-guided"].claim.endswith("than before at guidance 2")
+    assert "fid-guided" not in said
+    assert "accuracy-guided" not in said_of(usual())
+
+
 def test_where_none_is_the_best_guidance_nothing_is_compared_twice():
     bases = [before(fid=0.5)]
     one = found([after(fid=0.4)], bases, best=1.0)
