@@ -124,6 +124,8 @@ def test_recall_and_distance_must_be_those_at_the_best_guidance_and_are_shown_be
     assert (said["recall-unguided"].met, said["distance-unguided"].met) == (None, None)
     worse = said_of(found([after(fid=1.0, recall=0.4, distance=(0.1, 0.2))]))
     assert (worse["recall"].met, worse["distance"].met) == (False, False)
+    # Real pictures of the two classes are 0.5 and 0.7 apart.
+    assert worse["distance"].note.startswith("0.200 to 0.150; real pictures 0.600")
 
 
 def test_the_judge_compares_with_the_best_guidance_and_rewards_with_none():

@@ -33,11 +33,11 @@ class Claim:
         return {**row, "interval": None if self.interval is None else list(self.interval)}
 
 
-def reaches(estimate: Estimate, *, bar: float, **words: Any) -> Claim:
-    """A claim that a number is at least so large."""
-    undecided = estimate.low < bar <= estimate.high
-    note = "the interval includes the bar" if undecided else ""
-    return Claim(**_numbers(estimate), bar=bar, met=estimate.value >= bar, **{"note": note, **words})
+def reaches(estimate: Estimate, *, bar: float, note: str = "", **words: Any) -> Claim:
+    """A claim that a number is at least so large. Its note says besides if the interval includes the bar."""
+    undecided = "the interval includes the bar" if estimate.low < bar <= estimate.high else ""
+    notes = "; ".join(part for part in (note, undecided) if part)
+    return Claim(**_numbers(estimate), bar=bar, met=estimate.value >= bar, note=notes, **words)
 
 
 def exceeds_zero(estimate: Estimate, **words: Any) -> Claim:
