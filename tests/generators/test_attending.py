@@ -26,9 +26,9 @@ def test_it_is_softmax_of_products_and_exact_where_there_is_a_way_back(heads, lo
     query, key, value = drawn(4, 5, seed=0), drawn(heads, 5, seed=1), drawn(heads, 5, seed=2)
     hidden = BEFORE & torch.tensor([[[[True, True, False, True, True]]], [[[True] * 5]]]) | torch.eye(5).bool()
     query.requires_grad_(True)
-    for allowed, told in ((BEFORE, {"allowed": None, "causal": True}), (hidden, {"allowed": hidden, "causal": False})):
+    for allowed, told in ((BEFORE, None), (hidden, hidden)):
         with torch.autocast("cpu", torch.bfloat16, enabled=lowered):
-            found = attend(query, key, value, told["allowed"], causal=told["causal"])
+            found = attend(query, key, value, told, causal=told is None)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found.double(), in_closed_form(query, key, value, allowed), rtol=1e-5, atol=1e-5)
 

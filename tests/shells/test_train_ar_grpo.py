@@ -409,10 +409,9 @@ SAID = {
     "prompts_per_update": 6, "images_per_prompt": 3, "instance_weight": 0.5, "distribution_weight": 3.0,
     "spread": "group", "advantage_clip": 3.0, "ratio": "sequence", "clip": 0.1, "learned": "drawn",
     "importance_cap": 2.0, "kl_weight": 0.25, "entropy_target": 0.5, "entropy_rate": 0.125, "entropy_limit": 0.25,
-    "guidance": 1.5,
-    "temperature": 0.75, "top_k": 7, "top_p": 0.875, "passes": 2, "steps_per_pass": 3, "lr": 0.5, "warmup": 4,
-    "decay": "linear", "decay_to": 0.25, "weight_decay": 0.125, "grad_clip": 0.75, "ema": 0.875, "batch_size": 7,
-    "updates": 11,
+    "guidance": 1.5, "temperature": 0.75, "top_k": 7, "top_p": 0.875, "passes": 2, "steps_per_pass": 3, "lr": 0.5,
+    "warmup": 4, "decay": "linear", "decay_to": 0.25, "weight_decay": 0.125, "grad_clip": 0.75, "ema": 0.875,
+    "batch_size": 7, "updates": 11,
 }  # fmt: skip
 
 

@@ -40,6 +40,13 @@ def reaches(estimate: Estimate, *, bar: float, note: str = "", **words: Any) -> 
     return Claim(**_numbers(estimate), bar=bar, met=estimate.value >= bar, note=notes, **words)
 
 
+def at_most(estimate: Estimate, *, bar: float, note: str = "", **words: Any) -> Claim:
+    """A claim that a number is no larger. Its note says besides if the interval includes the bar."""
+    undecided = "the interval includes the bar" if estimate.low <= bar < estimate.high else ""
+    notes = "; ".join(part for part in (note, undecided) if part)
+    return Claim(**_numbers(estimate), bar=bar, met=estimate.value <= bar, note=notes, **words)
+
+
 def exceeds_zero(estimate: Estimate, **words: Any) -> Claim:
     """A claim that a difference is positive."""
     return Claim(**_numbers(estimate), bar=0.0, met=estimate.low > 0, **words)

@@ -14,13 +14,10 @@ def attend(
     `allowed`: who may look at whom, (B, 1, n, m), bool or as numbers that are added; None: all, or if `causal` at what
     came before. In float32 where bfloat16 would be slower: on its way back on a CPU, by a third or more.
     """
+    if query.device.type == "cpu" and query.requires_grad and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False), sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
+            return attend(query.float(), key.float(), value.float(), allowed, causal=causal, scale=scale)
     shared = query.shape[1] != key.shape[1]
-    if not (query.device.type == "cpu" and query.requires_grad and torch.is_autocast_enabled("cpu")):
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=allowed, is_causal=causal, scale=scale, enable_gqa=shared
-        )
-    with torch.autocast("cpu", enabled=False), sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
-        return F.scaled_dot_product_attention(
-            query.float(), key.float(), value.float(), attn_mask=allowed, is_causal=causal, scale=scale,
-            enable_gqa=shared,
-        )  # fmt: skip
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=allowed, is_causal=causal, scale=scale, enable_gqa=shared
+    )

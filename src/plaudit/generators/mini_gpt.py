@@ -7,10 +7,10 @@ published names of its weights. Nothing drops out.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plaudit.core.errors import BadConfig
+from plaudit.generators.attending import attend
 from plaudit.generators.recomputing import recomputed
 from plaudit.generators.token_reading import Cache, looks
 
@@ -56,8 +56,7 @@ class CausalSelfAttention(nn.Module):
         if kept is not None:
             cache, layer, start = kept
             key, value = cache.keep(layer, start, key, value)
-        causal = allowed is None and query.shape[2] > 1
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, is_causal=causal)
+        found = attend(query, key, value, allowed, causal=allowed is None and query.shape[2] > 1)
         return self.proj(found.transpose(1, 2).flatten(2))
 
 

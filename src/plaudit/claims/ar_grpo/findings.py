@@ -60,6 +60,11 @@ class Found:
         """The model before training at its best guidance, by the net that decides."""
         return Model(name=BASE, guidance=self.best.of_all)
 
+    @property
+    def before_guided(self) -> Model:
+        """The model before training at its best guidance above 1, which may be worse than none."""
+        return Model(name=BASE, guidance=self.best.guided)
+
     def lowest(self, net: str) -> Model:
         """The model before training where this net gives it the lowest FID."""
         models = [Model(name=BASE, guidance=guidance) for guidance in sorted(self.plan.guidances)]

@@ -19,8 +19,7 @@ UNGUIDED = 1.0
 NUM_CLASSES = 64
 """of pocket-llamagen: shapes in colours"""
 
-# What a picture costs on one core of the machine that pocket-llamagen was measured on, in milliseconds of processor
-# time.
+# What a picture costs, in milliseconds of one core of the machine that pocket-llamagen was measured on.
 DRAWN, DRAWN_GUIDED, DECODED = 5.4, 9.3, 7.0
 READ, LEARNED = 3.6, 9.0
 """all its tokens' log-probabilities at once; with the way back"""

@@ -36,7 +36,7 @@ from plaudit.pocket.build.clip import PatchReader, patch_answers
 from plaudit.pocket.build.llamagen import CODES, GRID, NO_CONDITION
 from plaudit.pocket.build.loop import Draws, Plan, Progress, Trainee, draws_for, train
 from plaudit.pocket.build.pictures import spoilt
-from plaudit.pocket.build.vae import edge_weights
+from plaudit.pocket.build.vae import missed_pixels
 from plaudit.pocket.build.vqa import BackgroundReader, varied_scene
 from plaudit.pocket.plans import longest_plan, plan_words, words_in, write_plan
 from plaudit.pocket.prompts import describe
@@ -164,9 +164,8 @@ def train_to_paint(policy: Janus, teacher: VQTokenizer, state: Path) -> Iterator
         rows = F.normalize(found.float().movedim(1, -1).flatten(0, 2), dim=-1)
         told = F.cross_entropy(sharpness.exp() * rows @ codes.T, tokens)
         error = painted.float() - wanted
-        pixels = (edge_weights(wanted) * (error.square() + 0.1 * error.abs())).mean()
         right = ((rows @ codes.T).argmax(dim=1) == tokens).float().mean()
-        return pixels + 0.1 * told, {"mse": error.square().mean(), "told": told, "right": right}
+        return missed_pixels(error, wanted) + 0.1 * told, {"mse": error.square().mean(), "told": told, "right": right}
 
     yield from train("pocket-janus-paint", trainee, loss_of, state)
     trainee.use_average()

@@ -19,10 +19,10 @@ from plaudit.core.devices import fast_autocast
 from plaudit.generators.class_names import ClassLabels
 from plaudit.generators.llama_transformer import LlamaSizes, LlamaTransformer
 from plaudit.generators.llamagen import LlamaGen
-from plaudit.generators.vq_tokenizer import TokenizerSizes, VQTokenizer, from_autoencoder_kl
+from plaudit.generators.vq_tokenizer import TokenizerSizes, VQTokenizer, from_autoencoder_kl, grid_of
 from plaudit.pocket.build.loop import Draws, Plan, Progress, Trainee, draws_for, train
 from plaudit.pocket.build.text import MAX_TOKENS
-from plaudit.pocket.build.vae import LATENT_CHANNELS, edge_weights, loosened
+from plaudit.pocket.build.vae import LATENT_CHANNELS, loosened, missed_pixels
 from plaudit.pocket.prompts import describe
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import COLOURS, SHAPES, Scene, draw_scene
@@ -71,14 +71,14 @@ def train_tokenizer(tokenizer: VQTokenizer, state: Path, device: torch.device) -
             latents = tokenizer.latents(images)
         found = tokenizer.quantize.quantise(latents.float())
         with fast_autocast(device):
-            painted = tokenizer.paint(found.latents)
+            error = _error(tokenizer.paint(found.latents), images)
         loss = (
-            _missed(painted, images)
+            missed_pixels(error, images * 2 - 1)
             + CODEBOOK_WEIGHT * found.codebook_loss
             + COMMITMENT_WEIGHT * found.commitment_loss
             + USAGE_WEIGHT * (found.place_entropy - found.usage_entropy)
         )
-        return loss, {"mse": _mse(painted, images), "codes": found.usage_entropy.exp()}
+        return loss, {"mse": error.square().mean(), "codes": found.usage_entropy.exp()}
 
     yield from train("pocket-vq", trainee, loss_of, state)
     trainee.use_average()
@@ -93,26 +93,27 @@ def train_to_paint(tokenizer: VQTokenizer, state: Path, device: torch.device) ->
 
     def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         images = render([draw_scene(draws.numpy) for _ in range(PAINT_PLAN.batch)]).to(device)
-        with torch.no_grad(), fast_autocast(device):
-            latents = tokenizer.latents(images)
-        found = tokenizer.quantize.quantise(latents.float())
+        codes = tokenizer.quantize.look_up(_tokens_of(tokenizer, images))
         with fast_autocast(device):
-            painted = tokenizer.paint(found.latents)
-        return _missed(painted, images), {"mse": _mse(painted, images)}
+            error = _error(tokenizer.paint(grid_of(codes, GRID)), images)
+        return missed_pixels(error, images * 2 - 1), {"mse": error.square().mean()}
 
     yield from train("pocket-vq-paint", trainee, loss_of, state)
     trainee.use_average()
     tokenizer.eval().requires_grad_(False)
 
 
-def _missed(painted: Tensor, images: Tensor) -> Tensor:
-    """The autoencoder's loss of pixels, in its -1 to 1."""
-    error = (painted.float() - images) * 2
-    return (edge_weights(images * 2 - 1) * (error.square() + 0.1 * error.abs())).mean()
+def _error(painted: Tensor, images: Tensor) -> Tensor:
+    """Of images in [0, 1], as the autoencoder counts it: in [-1, 1]."""
+    return (painted.float() - images) * 2
 
 
-def _mse(painted: Tensor, images: Tensor) -> Tensor:
-    return ((painted.float() - images) * 2).square().mean()
+def _tokens_of(tokenizer: VQTokenizer, images: Tensor) -> Tensor:
+    """(B, 64) of images; without a way back."""
+    with torch.no_grad(), fast_autocast(images.device):
+        latents = tokenizer.latents(images)
+    rows = latents.float().movedim(1, -1).flatten(0, 2)
+    return tokenizer.quantize.nearest(rows).view(-1, GRID * GRID)
 
 
 def class_scenes() -> list[Scene]:
@@ -143,10 +144,8 @@ def encode_tokens(
     tokens = torch.empty(len(scenes), GRID * GRID, dtype=torch.int16)
     tokenizer.to(device)
     for start in range(0, len(scenes), 256):
-        with torch.no_grad(), fast_autocast(device):
-            latents = tokenizer.latents(render(scenes[start : start + 256]).to(device))
-        rows = latents.float().movedim(1, -1).flatten(0, 2)
-        tokens[start : start + 256] = tokenizer.quantize.nearest(rows).view(-1, GRID * GRID).short().cpu()
+        images = render(scenes[start : start + 256]).to(device)
+        tokens[start : start + 256] = _tokens_of(tokenizer, images).short().cpu()
         yield min(len(scenes), start + 256)
     np.save(file, tokens.numpy())
     yield tokens

@@ -56,10 +56,9 @@ def train_vae(vae: AutoencoderKL, state: Path, device: torch.device) -> Iterator
             noise = draws.normal(*posterior.mean.shape).to(device)
             decoded = vae.decode(posterior.mean + posterior.std * noise).sample
         error = decoded.float() - images
-        pixels = (edge_weights(images) * (error.square() + 0.1 * error.abs())).mean()
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        return pixels + KL_WEIGHT * kl, {"mse": error.square().mean(), "kl": kl}
+        return missed_pixels(error, images) + KL_WEIGHT * kl, {"mse": error.square().mean(), "kl": kl}
 
     yield from train("pocket-vae", trainee, loss_of, state)
     trainee.use_average()
@@ -76,7 +75,8 @@ def latent_spread(vae: AutoencoderKL, device: torch.device) -> float:
     return float(latents.std())
 
 
-def edge_weights(images: Tensor) -> Tensor:
-    """What a pixel of images in [-1, 1] counts, (B, 1, H, W): more where a 3 x 3 neighbourhood is not flat."""
+def missed_pixels(error: Tensor, images: Tensor) -> Tensor:
+    """The loss of what is painted `error` beside images (B, 3, H, W) in [-1, 1]; more where 3 x 3 pixels differ."""
     spread = F.max_pool2d(images, 3, 1, 1) + F.max_pool2d(-images, 3, 1, 1)
-    return 1 + EDGE_WEIGHT * (spread.amax(dim=1, keepdim=True) > 0.2).float()
+    weights = 1 + EDGE_WEIGHT * (spread.amax(dim=1, keepdim=True) > 0.2).float()
+    return (weights * (error.square() + 0.1 * error.abs())).mean()
