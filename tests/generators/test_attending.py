@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
 
 from plaudit.generators.attending import attend
 
@@ -43,3 +45,15 @@ def test_the_scale_can_be_said():
     query, key, value = (drawn(2, 3, seed=seed) for seed in range(3))
     flat = attend(query, key, value, None, causal=False, scale=0.0)
     torch.testing.assert_close(flat, value.mean(dim=2, keepdim=True).expand_as(flat), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_in_lower_precision_it_is_fused_even_where_plain_products_are_asked_for(learns):
+    query, key, value = (drawn(2, 3, seed=seed).requires_grad_(learns) for seed in range(3))
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        sdpa_kernel(SDPBackend.MATH),
+        profile(activities=[ProfilerActivity.CPU]) as seen,
+    ):
+        attend(query, key, value, None, causal=False)
+    assert any("flash_attention" in event.key for event in seen.key_averages())
