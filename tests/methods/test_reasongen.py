@@ -318,6 +318,16 @@ def test_without_a_plan_pictures_follow_prompts():
     assert (update.plan_words, update.word_entropy, update.cut_plans) == (0.0, 0.0, 0.0)
 
 
+def test_groups_count_by_what_is_at_stake_in_them_if_the_spread_is_the_updates():
+    scores = torch.tensor([0.0, 4, 0, 4, 0, 2, 0, 2])
+    small = replace(SMALL, prompts_per_update=2, images_per_prompt=4, advantage_clip=9.0)
+    found = trainer(replace(small, spread="update")).compare(scores)
+    # Against the mean of the others: 4 / 3 of the deviations 2, 2, ... 1, 1; their mean square is 2.5.
+    torch.testing.assert_close(found, torch.tensor([-2.0, 2, -2, 2, -1, 1, -1, 1]) / 2.5**0.5, rtol=1e-5, atol=1e-5)
+    by_group = trainer(small).compare(scores)
+    torch.testing.assert_close(by_group, torch.tensor([-1.0, 1] * 4) * 4 / 3, rtol=1e-5, atol=1e-5)
+
+
 def test_plans_are_returned_for_reading():
     update = next(trainer(replace(SMALL, images_per_prompt=16)).updates())
     assert len(update.plans) == len(update.prompts) == len(update.images) == 32

@@ -5,10 +5,13 @@ Shape letters: P prompts, G images per prompt, B images. All in float32.
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+Spread = Literal["group", "update"]
+"""what advantages are scaled by: a group's own spread, or that of all of an update's groups together"""
 EPS = 1e-6
 """added to a spread before dividing by it"""
 

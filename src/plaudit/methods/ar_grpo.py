@@ -25,7 +25,7 @@ from plaudit.core.random_streams import stream
 from plaudit.core.team import Team
 from plaudit.generators.token_policy import Sampling, TokenPolicy
 from plaudit.generators.token_rollout import Drawn, Scored, draw_tokens, score_tokens, uniforms_for
-from plaudit.methods.advantages import GroupScale, group_advantages, shared_scale
+from plaudit.methods.advantages import GroupScale, Spread, group_advantages, shared_scale
 from plaudit.methods.entropy import EntropyController
 from plaudit.methods.judging import Jury, Piece
 from plaudit.methods.learner import Decay, Learner, Learning
@@ -37,7 +37,6 @@ from plaudit.rewards.reward import DistributionReward, Reward
 
 Ratio = Literal["token", "sequence"]
 Learned = Literal["prompt", "drawn"]
-Spread = Literal["group", "update"]
 
 
 @dataclass(frozen=True, kw_only=True)

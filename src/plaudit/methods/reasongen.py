@@ -26,7 +26,7 @@ from plaudit.core.team import Team
 from plaudit.generators.plan_policy import PlanPolicy, Response, ScoredResponse, Texts, joined
 from plaudit.generators.plan_rollout import draw_responses, score_responses
 from plaudit.generators.token_rollout import Scored, uniforms_for
-from plaudit.methods.advantages import group_advantages
+from plaudit.methods.advantages import group_advantages, shared_scale
 from plaudit.methods.entropy import EntropyControl
 from plaudit.methods.judging import Jury, Piece
 from plaudit.methods.learner import Learner
@@ -216,8 +216,8 @@ class ReasonGen:
 
     def compare(self, scores: Tensor) -> Tensor:
         """Advantages (N,), each against the others of its group."""
-        edge = self.config.advantage_clip
-        return group_advantages(scores.view(-1, self.config.images_per_prompt)).flatten().clamp(-edge, edge)
+        edge, scaled = self.config.advantage_clip, shared_scale if self.config.spread == "update" else group_advantages
+        return scaled(scores.view(-1, self.config.images_per_prompt)).flatten().clamp(-edge, edge)
 
     def learn(self, batch: _Batch, advantages: Tensor, update: int) -> dict[str, Any]:
         """The optimiser's steps on one update's responses, with the advantages of all N."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.token_policy import Sampling
+from plaudit.methods.advantages import Spread
 from plaudit.methods.entropy import EntropyControl, EntropyController, WalkingController
 from plaudit.methods.learner import Decay, Learning
 from plaudit.methods.plan_losses import Balance
@@ -26,6 +27,9 @@ class ReasonGenConfig:
     """at most so many drawings until all groups of an update differ in their rewards; 1: equal ones are kept"""
     plan: bool = True
     """write a plan first; without, the picture follows the prompt"""
+    spread: Spread = "group"
+    """what advantages are scaled by: a group's own spread, as in GRPO, so that every group says as much; or that of all
+    the update's groups, so that those where much is at stake say more (Liu et al. 2025, Dr. GRPO)"""
     advantage_clip: float = 5.0
     balance: Balance = "tokens"
     """what counts the same: every word and token of an update (the paper's, nearly), every response, or all words
@@ -91,7 +95,7 @@ class ReasonGenConfig:
             raise BadConfig(f"clip must lie between 0 and 1, got {self.clip}")
         for name, known in (
             ("balance", ("tokens", "images", "segments")), ("entropy_control", ("published", "pi", "none")),
-            ("learned", ("prompt", "drawn")),
+            ("learned", ("prompt", "drawn")), ("spread", ("group", "update")),
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise BadConfig(f"{name} is one of {', '.join(known)}, got {getattr(self, name)!r}")

@@ -51,6 +51,9 @@ class ReasonGenOptions(TrainingOptions):
     look_guidance: float | None = None
     """guidance of the looks, and of whoever draws with what is left"""
 
+    spread: Literal["group", "update"] | None = None
+    """what advantages are scaled by: every group by its own spread, or all of an update's by theirs together, so that
+    groups count by what is at stake in them"""
     advantage_clip: float | None = None
     """how many spreads better or worse than its group a response may count as"""
     balance: Literal["tokens", "images", "segments"] | None = None
@@ -100,8 +103,8 @@ SECTIONS = {
         "look_guidance",
     ),
     "how rewards become a gradient": (
-        "advantage_clip", "balance", "word_weight", "token_weight", "clip", "learned", "importance_cap", "kl_weight",
-        "passes", "steps_per_pass",
+        "spread", "advantage_clip", "balance", "word_weight", "token_weight", "clip", "learned", "importance_cap",
+        "kl_weight", "passes", "steps_per_pass",
     ),
     "how entropies are kept": ("entropy_control", "word_entropy", "token_entropy", "entropy_rate", "entropy_limit"),
     "how weights follow it": (

@@ -2,10 +2,11 @@
 
 Its image tokens are pocket-llamagen's: a smaller tokenizer of the published build learns to tell a picture's tokens and
 to paint them. The language model learns three things in turns: to draw a prompt at once, to plan and then draw, and to
-answer questions about pictures, which it sees through a tower of its own.
+answer questions about pictures, which it sees through a tower of its own. That tower, by which alone it understood
+little, learns what pocket-vqa's sees; and then the three go on, with more answers.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,27 +26,27 @@ from transformers import (
 
 from plaudit.core.devices import fast_autocast, has_fast_bfloat16
 from plaudit.generators.janus import PLAIN_LOOK, Janus
-from plaudit.generators.janus_reading import positions_of
 from plaudit.generators.plan_policy import PlanPolicy, given
 from plaudit.generators.plan_rollout import score_responses
 from plaudit.generators.plan_training import PlansInBfloat16
 from plaudit.generators.plan_words import PlanSettings, PlanWords
-from plaudit.generators.token_reading import looks
 from plaudit.generators.vq_tokenizer import VQTokenizer
 from plaudit.pocket.build.clip import PatchReader, patch_answers
+from plaudit.pocket.build.janus_sight import SAYING, Loss, answer_loss, said_loss, seen_in, shown_scenes
 from plaudit.pocket.build.llamagen import CODES, GRID, NO_CONDITION
 from plaudit.pocket.build.loop import Draws, Plan, Progress, Trainee, draws_for, train
-from plaudit.pocket.build.pictures import spoilt
 from plaudit.pocket.build.vae import missed_pixels
-from plaudit.pocket.build.vqa import BackgroundReader, varied_scene
+from plaudit.pocket.build.vqa import BackgroundReader
 from plaudit.pocket.plans import longest_plan, plan_words, words_in, write_plan
 from plaudit.pocket.prompts import describe
-from plaudit.pocket.questions import ANSWERS, Question, draw_question
+from plaudit.pocket.questions import ANSWERS, draw_question
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import Scene, draw_scene
 
 PAINT_PLAN = Plan(steps=2500, batch=32, lr=1e-3, warmup=100, ema=0.998, decay=0.5)
 PLAN = Plan(steps=8000, batch=64, lr=3e-3, warmup=200, ema=0.999, decay=0.5, muon=True)
+ANSWER_PLAN = Plan(steps=1500, batch=64, lr=3e-3, warmup=50, ema=0.998, decay=0.6, muon=True)
+SETTLE_PLAN = Plan(steps=900, batch=64, lr=2e-3, warmup=20, ema=0.997, decay=0.9, muon=True)
 SIGNS = {
     "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "boi_token": "<begin_of_image>",
     "eoi_token": "<end_of_image>", "image_token": "<image_placeholder>", "unk_token": "<unk>",
@@ -57,10 +58,18 @@ WIDTH, LAYERS, HEADS, HIDDEN = 160, 6, 5, 448
 """of the language model"""
 SEEING = 128
 """width of the tower that it sees through, which heads of the other towers' kind teach to look"""
-QUESTIONS = 4
-"""about a picture"""
+PICTURES = 16
+"""that questions of a step are about"""
+QUESTIONS, MANY_QUESTIONS = 4, 16
+"""about each; and once the tower sees"""
 SHARES = {"draw": 0.5, "plan": 0.25, "answer": 0.25}
-"""of the steps"""
+ANSWER_SHARES = {"draw": 0.2, "plan": 0.15, "answer": 0.65}
+"""of the steps; and of those that teach to answer, after which the first are needed again: pictures got worse"""
+PLAIN_KINDS = {
+    "presence": 0.30, "colour": 0.30, "background": 0.08, "how many": 0.04, "which colour": 0.12, "which shape": 0.12,
+    "which background": 0.04,
+}  # fmt: skip
+"""what is there: if all kinds are asked from the first, answers stay guesses for long"""
 WORD_WEIGHT, LOOKING = 0.5, 0.3
 
 
@@ -181,6 +190,21 @@ class Pool:
     """(N, 64) int16"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The three things once more, with a tower that sees."""
+
+    name: str
+    plan: Plan
+    shares: Mapping[str, float]
+    plain_first: float = 0.0
+    """the share of the steps, at the beginning, whose questions are about what is there"""
+
+
+ANSWER = Answers(name="answer", plan=ANSWER_PLAN, shares=ANSWER_SHARES, plain_first=0.4)
+SETTLE = Answers(name="settle", plan=SETTLE_PLAN, shares=SHARES)
+
+
 def train_janus(policy: Janus, pool: Pool, state: Path) -> Iterator[Progress]:
     """Train all but the image tokenizer; afterwards the weights are the average."""
     device, network = policy.device, policy.network
@@ -191,17 +215,52 @@ def train_janus(policy: Janus, pool: Pool, state: Path) -> Iterator[Progress]:
     policy.transformer.requires_grad_(True)
     seeing.requires_grad_(True)
     trainee = Trainee({"transformer": policy.transformer, "seeing": seeing}, PLAN)
-    fast: PlanPolicy = PlansInBfloat16(policy) if has_fast_bfloat16(device) else policy
 
-    def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        kind = str(draws.numpy.choice(list(SHARES), p=list(SHARES.values())))
-        if kind == "answer":
-            return _answer_loss(policy, seeing, draws)
-        return _draw_loss(fast, pool, draws, plan=kind == "plan")
+    def answer(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        scenes, images = shown_scenes(policy, draws, count=PICTURES)
+        with fast_autocast(device):
+            seen = seen_in(policy, images)
+            looked = seeing["patches"](seen, patch_answers(scenes).to(device)) + seeing["behind"](seen, scenes)
+            answered, told = answer_loss(policy, policy.aligner(seen), scenes, draws, questions=QUESTIONS)
+        return answered + LOOKING * looked, {**told, "looked": looked}
 
-    yield from train("pocket-janus", trainee, loss_of, state)
+    yield from train("pocket-janus", trainee, _in_turns(policy, pool, SHARES, answer), state)
     trainee.use_average()
     network.eval().requires_grad_(False)
+
+
+def train_to_answer(policy: Janus, pool: Pool, lesson: Answers, state: Path) -> Iterator[Progress]:
+    """Train the language model and how it takes in what the tower sees; afterwards the weights are the average."""
+    aligner = policy.aligner.requires_grad_(True)
+    trainee = Trainee({"transformer": policy.transformer.requires_grad_(True), "aligner": aligner}, lesson.plan)
+
+    def answer(draws: Draws) -> Loss:
+        scenes, images = shown_scenes(policy, draws, count=PICTURES)
+        with fast_autocast(policy.device):
+            with torch.no_grad():
+                seen = seen_in(policy, images)
+            shown = aligner(seen)
+            kinds = PLAIN_KINDS if trainee.step < lesson.plain_first * lesson.plan.steps else None
+            answered, told = answer_loss(policy, shown, scenes, draws, questions=MANY_QUESTIONS, kinds=kinds)
+        said = said_loss(policy, shown.float(), scenes)
+        return answered + SAYING * said, {**told, "said": said}
+
+    yield from train(f"pocket-janus-{lesson.name}", trainee, _in_turns(policy, pool, lesson.shares, answer), state)
+    trainee.use_average()
+    policy.network.eval().requires_grad_(False)
+
+
+def _in_turns(
+    policy: Janus, pool: Pool, shares: Mapping[str, float], answer: Callable[[Draws], Loss]
+) -> Callable[[Draws], Loss]:
+    """The loss of a step: each draws which of the three it teaches."""
+    fast: PlanPolicy = PlansInBfloat16(policy) if has_fast_bfloat16(policy.device) else policy
+
+    def loss_of(draws: Draws) -> Loss:
+        kind = str(draws.numpy.choice(list(shares), p=list(shares.values())))
+        return answer(draws) if kind == "answer" else _draw_loss(fast, pool, draws, plan=kind == "plan")
+
+    return loss_of
 
 
 def _draw_loss(policy: PlanPolicy, pool: Pool, draws: Draws, *, plan: bool) -> tuple[Tensor, dict[str, Tensor]]:
@@ -221,36 +280,3 @@ def _draw_loss(policy: PlanPolicy, pool: Pool, draws: Draws, *, plan: bool) -> t
     learned = written & ~drop[:, None]
     said = -found.words.log_probs[learned].mean()
     return drawn + WORD_WEIGHT * said, {"draw_planned": drawn, "plan": said}
-
-
-def _answer_loss(policy: Janus, seeing: Any, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross entropy of answers to questions about pictures, and of telling from each patch what lies there."""
-    count = PLAN.batch // QUESTIONS
-    scenes = [varied_scene(draws.numpy) for _ in range(count)]
-    images = spoilt(render(scenes), draws).to(policy.device)
-    asked = [draw_question(scene, draws.numpy) for scene in scenes for _ in range(QUESTIONS)]
-    mean, spread = (torch.tensor(it, device=policy.device)[:, None, None] for it in policy.normal)
-    with fast_autocast(policy.device):
-        seen = seeing["tower"]((images - mean) / spread).last_hidden_state
-        looked = seeing["patches"](seen, patch_answers(scenes).to(policy.device)) + seeing["behind"](seen, scenes)
-        shown = seeing["aligner"](seen).repeat_interleave(QUESTIONS, dim=0)
-        states, wanted = _read_questions(policy, shown, asked)
-    logits = policy.transformer.word_logits(states.float())
-    answered = F.cross_entropy(logits[:, 0], wanted[:, 0]) + 0.1 * F.cross_entropy(logits[:, 1], wanted[:, 1])
-    right = (logits[:, 0].argmax(dim=-1) == wanted[:, 0]).float().mean()
-    return answered + LOOKING * looked, {"answers": answered, "right": right, "looked": looked}
-
-
-def _read_questions(policy: Janus, shown: Tensor, asked: Sequence[Question]) -> tuple[Tensor, Tensor]:
-    """States (B, 2, D) that foretell each question's answer and its end, and both (B, 2), after pictures (B, n, D)."""
-    words = policy.words
-    assert words.image is not None
-    assert words.end_of_image is not None
-    signs = [words.begin, words.begin_of_image, *[words.image] * shown.shape[1], words.end_of_image]
-    rows = [[*signs, *words.ids(question.text), *words.ids(question.answer)] for question in asked]
-    texts = words.padded(rows).to(policy.device)
-    embedded = policy.transformer.embed_words(texts.ids)
-    embedded = embedded.masked_scatter((texts.ids == words.image)[..., None], shown.to(embedded.dtype))
-    states = policy.transformer.read(embedded, positions_of(texts.mask), looks(0, texts.mask.shape[1], texts.mask))
-    ends = torch.full_like(texts.ids[:, -1], words.end)
-    return states[:, -2:], torch.stack([texts.ids[:, -1], ends], dim=1)

@@ -15,7 +15,15 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModel, T5EncoderModel, T5Tokenizer
+from transformers import (
+    BlipForQuestionAnswering,
+    CLIPModel,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionModel,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 from plaudit.core.devices import best_device
 from plaudit.core.errors import BadConfig
@@ -23,7 +31,20 @@ from plaudit.generators.janus_files import save_janus
 from plaudit.generators.llamagen import LlamaGen
 from plaudit.generators.llamagen_files import save_llamagen
 from plaudit.generators.vq_tokenizer import VQTokenizer
-from plaudit.pocket.build import base, clip, image_reward, janus, lcm, llamagen, pixart, preference, turbo, vae, vqa
+from plaudit.pocket.build import (
+    base,
+    clip,
+    image_reward,
+    janus,
+    janus_sight,
+    lcm,
+    llamagen,
+    pixart,
+    preference,
+    turbo,
+    vae,
+    vqa,
+)
 from plaudit.pocket.build.loop import Progress, draws_for
 from plaudit.pocket.build.pictures import decoded_pool
 from plaudit.pocket.build.text import new_tokenizer, text_config, train_text
@@ -150,6 +171,8 @@ class Recipe:
         save_llamagen(policy, self.folder / "llamagen-t2i")
 
     def pocket_janus(self) -> Iterator[Report]:
+        if not (self.folder / "vqa").exists():
+            yield from self.pocket_vqa()
         yield from self._image_tokenizer()
         scenes = llamagen.text_scenes()
         yield from self._tokens("text", scenes)
@@ -160,6 +183,11 @@ class Recipe:
         yield from self._train("janus, painting", paint)
         pool = janus.Pool(scenes=scenes, tokens=self._last_tokens("text", scenes))
         yield from self._train("janus", janus.train_janus(policy, pool, self._state("janus")))
+        teacher = BlipForQuestionAnswering.from_pretrained(self.folder / "vqa").float().vision_model
+        yield from self._train("janus, looking", janus_sight.train_to_look(policy, teacher, self._state("janus-look")))
+        for part, lesson in (("answering", janus.ANSWER), ("settling", janus.SETTLE)):
+            steps = janus.train_to_answer(policy, pool, lesson, self._state(f"janus-{lesson.name}"))
+            yield from self._train(f"janus, {part}", steps)
         save_janus(policy, self.folder / "janus")
 
     def _image_tokenizer(self) -> Iterator[Report]:

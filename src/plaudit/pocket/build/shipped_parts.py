@@ -16,6 +16,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "t5_tokenizer": ("pocket-pixart", "tokenizer"),
     "clip": ("pocket-clip", ""),
     "imagereward": ("pocket-imagereward", ""),
+    "vqa": ("pocket-vqa", ""),
     "vq.safetensors": ("pocket-llamagen", "tokenizer.safetensors"),
 }
 """of a work folder: whose it is, and where it lies in that model's folder"""
