@@ -132,25 +132,25 @@ def test_the_precision_that_is_asked_for_is_the_trainings_and_not_the_drawings(n
 def test_work_counts_updates_looks_measures_and_questions():
     """In milliseconds: drawing with a plan or without, decoding, three rewards, the judge."""
     plan = dataclasses.replace(full(), look_every=4, look_prompts=3, look_images=2, questions=10, prompts=5)
-    seen = 30.9 + 18.7 + 3 * 2.6 + 5.0
-    guided, direct = seen + 50.3 - 30.9, seen + 15.2 - 30.9
+    seen = 14.0 + 8.0 + 3 * 2.6 + 5.0
+    guided, direct = seen + 26.0 - 14.0, seen + 9.0 - 14.0
     drawn = list(measures(plan, base(0), 2.0))
-    whole = 5 * 2 * (seen + guided + direct + direct + 25.5 - 15.2) + 10 * 7.3
+    whole = 5 * 2 * (seen + guided + direct + direct + 19.0 - 9.0) + 10 * 6.0
     assert cost(base(0), plan, None, drawn, lessons=9) == pytest.approx(whole / 1000)
     # Ten updates have looks before the first, after the fourth, the eighth and the tenth.
     looks = 4 * 3 * 2
     config = ReasonGenConfig(updates=10, prompts_per_update=2, images_per_prompt=3, rounds=4, steps_per_pass=1)
-    update = 6 * (30.9 + 18.7 + 2.6 + 27.3)
+    update = 6 * (14.0 + 8.0 + 2.6 + 13.0)
     told = cost(training("no-control", 0), plan, config, [], lessons=9)
-    assert told == pytest.approx((looks * seen + 10 * update + 73) / 1000)
+    assert told == pytest.approx((looks * seen + 10 * update + 60) / 1000)
     # Right or wrong are often equal in a group, so that all rounds are drawn.
     hard = cost(training("hard-judge", 0), plan, config, [], lessons=9)
-    assert hard - told == pytest.approx(10 * 6 * 3 * (30.9 + 18.7 + 2.6) / 1000)
+    assert hard - told == pytest.approx(10 * 6 * 3 * (14.0 + 8.0 + 2.6) / 1000)
     direct_config = dataclasses.replace(config, plan=False)
     without = cost(training(DIRECT, 0), plan, direct_config, [], lessons=9)
-    assert without == pytest.approx((looks * direct + 10 * 6 * (15.2 + 18.7 + 2.6 + 18.7) + 73) / 1000)
+    assert without == pytest.approx((looks * direct + 10 * 6 * (9.0 + 8.0 + 2.6 + 10.0) + 60) / 1000)
     taught = cost(training(SFT, 0), plan, PlanSftConfig(updates=10, lessons_per_update=8), [], lessons=9)
-    assert taught == pytest.approx((looks * seen + 10 * 8 * 27.3 + 9 * 8.8 + 73) / 1000)
+    assert taught == pytest.approx((looks * seen + 10 * 8 * 13.0 + 9 * 6.0 + 60) / 1000)
 
 
 def test_plans_that_could_not_be_compared_are_refused():
@@ -171,11 +171,11 @@ def test_models_that_are_compared_are_drawn_with_guidance_too_and_as_often_as_th
         return [(it.name, it.images) for it in measures(full(), training(name, 0), 2.5)]
 
     assert drawn(BASE) == [("planned-1", 2), ("planned-2.5", 2), ("direct-1", 2), ("direct-2.5", 2)]
-    assert drawn(MAIN) == drawn(SFT) == [("planned-1", 2), ("planned-2.5", 2)]
+    assert drawn(MAIN) == drawn(SFT) == [("planned-1", 2), ("planned-2.5", 2), ("planned-1-at-0.8", 2)]
     assert drawn(DIRECT) == [("direct-1", 2), ("direct-2.5", 2)]
     assert drawn("hard-judge") == [("planned-1", 1)]
     assert drawn("direct-lessons") == [("direct-1", 1)]
-    assert len(list(measures(full(), training(MAIN, 0), 1.0))) == 1
+    assert len(list(measures(full(), training(MAIN, 0), 1.0))) == 2
 
 
 # --- variants
@@ -207,7 +207,7 @@ def test_every_variant_of_the_real_presets_can_be_set(name):
     if it.way == "lessons":
         assert config.updates == pocket_plans().config.updates
         return
-    assert (config.updates, config.plan) == (100, it.plan)
+    assert (config.updates, config.plan) == (pocket_reasongen().config.updates, it.plan)
     main_config = config_of(training(MAIN, 3), real_bench(full()))
     targets = ("word_entropy", "token_entropy")
     assert [getattr(config, one) for one in targets] == [getattr(main_config, one) for one in targets]
@@ -278,9 +278,9 @@ def test_trainings_that_were_done_before_are_found_again(tmp_path, folder):
     """Their names are what results on disk lie under: another name here is hours of training lost."""
     found = Store(tmp_path, bench(folder))
     names = [found.place(it).name for it in (base(0), training(SFT, 0), training(MAIN, 0), training("hard-judge", 0))]
-    assert names == ["base-s0-a2f1cb6987", "sft-s0-01d65ddc4b", "reasongen-s0-c37f474780", "hard-judge-s0-a0bfded67c"]
+    assert names == ["base-s0-a2f1cb6987", "sft-s0-01d65ddc4b", "reasongen-s0-fc21b61bc9", "hard-judge-s0-5c88f70308"]
     files = [found.measure_file(base(0), one).name for one in (found.wanted(base(0))[0], found.wanted(base(0))[-1])]
-    assert files == ["planned-1-8e041b3ef5.json", "understanding-45aacfc0b2.json"]
+    assert files == ["planned-1-f6af326244.json", "understanding-45aacfc0b2.json"]
 
 
 def test_what_decides_a_training_is_in_its_name_and_what_does_not_is_not(tmp_path, folder):

@@ -81,11 +81,12 @@ def result(measured, *, answers=(1, 1, 0, 0), words=(0.5,) * 6, tokens=(2.0,) * 
 
 
 def planned(right, **told):
-    """Without guidance as said, with it all wrong."""
+    """Without guidance as said, with it all wrong; colder all right."""
     plans = told.pop("plans", {})
     return {
         "planned-1": drawn(right, plans=plans, **told),
         "planned-2": drawn([0] * len(right), plans=plans, **told),
+        "planned-1-at-0.8": drawn([1] * len(right), plans=plans, **told),
     }
 
 
@@ -156,6 +157,8 @@ def test_rewards_must_add_six_hundredths_and_what_is_drawn_otherwise_is_shown():
     assert said["rewards"].note.startswith("0.125 to 0.500")
     assert (said["rewards-guided"].measured, said["rewards-guided"].met) == (0.0, None)
     assert said["rewards-unseen"].measured == pytest.approx(1 / 4)
+    assert (said["rewards-colder"].measured, said["rewards-colder"].met) == (-1 / 2, None)
+    assert said["rewards-colder"].note.startswith("colder, the lessons alone have 1.000; both colder, rewards gain +0.0")
     same = [result(planned((1, 0, 0, 0, 0, 0, 0, 0)))]
     assert said_of(found(same, same))["rewards"].met is False
 

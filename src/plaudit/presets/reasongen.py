@@ -39,9 +39,9 @@ def pocket_reasongen() -> PlanTask:
     from plaudit.presets.r0 import scenes_in_words
 
     config = ReasonGenConfig(
-        updates=120, prompts_per_update=16, images_per_prompt=8, rounds=2, lr=2e-4, warmup=5, decay="cosine",
-        weight_decay=0.0, steps_per_pass=1, balance="segments", entropy_control="pi", word_entropy=0.25,
-        token_entropy=1.5, entropy_rate=2e-3, entropy_limit=2e-2, batch_size=128,
+        updates=120, prompts_per_update=16, images_per_prompt=8, rounds=2, lr=1e-4, warmup=5, decay="cosine",
+        weight_decay=0.0, steps_per_pass=1, spread="update", balance="segments", entropy_control="pi",
+        word_entropy=0.3, token_entropy=1.4, entropy_rate=0.02, entropy_limit=0.1, batch_size=128,
     )  # fmt: skip
     return PlanTask(
         model="pocket-janus", rewards=("pocket-vqa:1",), held_out="imagereward", prompts=scenes_in_words(1024), rank=0,

@@ -32,11 +32,12 @@ class Model:
     name: str
     plan: bool = True
     guidance: float = UNGUIDED
+    temperature: float = 1.0
 
     @property
     def drawn(self) -> str:
         """The name of the measure that has them."""
-        return drawn_how(self.plan, self.guidance)
+        return drawn_how(self.plan, self.guidance, self.temperature)
 
 
 BEFORE = Model(name=BASE, plan=False)

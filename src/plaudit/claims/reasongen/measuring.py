@@ -119,7 +119,7 @@ def respond(
     encoder: Any = policy if measure.plan else policy.direct
     response = draw_responses(
         policy, encoder.encode(list(prompts)), uniforms_for(list(keys), policy.max_words + policy.num_tokens),
-        words=Sampling(), image=Sampling(guidance=measure.guidance),
+        words=Sampling(), image=Sampling(guidance=measure.guidance, temperature=measure.temperature),
         plans=None if measure.plan else policy.words_of([""] * len(prompts)),
     )  # fmt: skip
     with torch.no_grad():

@@ -15,19 +15,20 @@ from plaudit.methods.reasongen_config import ReasonGenConfig
 
 UNGUIDED = 1.0
 """the guidance that is none"""
+COLDER = 0.8
+"""the temperature of tokens at which rewards are compared with what sampling alone can do"""
 PROMPTS = 553
 """of PocketEval"""
 COMPARED = (*CORE, DIRECT)
 """models that are drawn with guidance too, and as often as the plan says"""
 
-# What a picture costs on one core of a machine without much else to do, in milliseconds of processor time, with random
-# weights of pocket-janus's size and plans as long as lessons'.
-PLANNED, PLANNED_GUIDED, DIRECT_DRAWN, DIRECT_GUIDED, DECODED = 30.9, 50.3, 15.2, 25.5, 18.7
-LEARNED, LEARNED_DIRECT = 27.3, 18.7
+# What a picture costs, in milliseconds of one core of the machine that pocket-janus was measured on.
+PLANNED, PLANNED_GUIDED, DIRECT_DRAWN, DIRECT_GUIDED, DECODED = 14.0, 26.0, 9.0, 19.0, 8.0
+LEARNED, LEARNED_DIRECT = 13.0, 10.0
 """a forward and a backward pass of a response, with its plan and without"""
-LESSON = 8.8
+LESSON = 6.0
 """a scene and its picture as tokens"""
-ASKED, REWARDED, JUDGED = 7.3, 2.6, 5.0
+ASKED, REWARDED, JUDGED = 6.0, 2.6, 5.0
 """a question to the model; by a reward; by the judge"""
 
 
@@ -61,6 +62,8 @@ class Measure:
     """of each prompt"""
     prompts: int | None
     """about so many, every task in its proportion; None: all"""
+    temperature: float = 1.0
+    """of tokens"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,7 @@ class Plan:
     ablations: tuple[str, ...] = ABLATIONS
     ablation_seeds: tuple[int, ...] = (0, 1, 2)
     """of the seeds"""
-    updates: int | None = 100
+    updates: int | None = None
     """by rewards; None: the preset's"""
     precision: Precision = "float32"
     """of a training's products; pictures that claims are about are always drawn in float32"""
@@ -160,6 +163,8 @@ def measures(plan: Plan, it: Training, guidance: float) -> Iterator[Measure]:
         for scale in dict.fromkeys((UNGUIDED, guidance) if compared else (UNGUIDED,)):
             images = plan.images if compared else plan.ablation_images
             yield _measure(scale, planned, images=images, prompts=plan.prompts)
+    if it.name in (SFT, MAIN):
+        yield _measure(UNGUIDED, True, images=plan.images, prompts=plan.prompts, temperature=COLDER)
 
 
 def look(plan: Plan, it: Training) -> Measure:
@@ -168,9 +173,10 @@ def look(plan: Plan, it: Training) -> Measure:
     return _measure(UNGUIDED, planned, images=plan.look_images, prompts=plan.look_prompts)
 
 
-def drawn_how(plan: bool, guidance: float) -> str:
+def drawn_how(plan: bool, guidance: float, temperature: float = 1.0) -> str:
     """The name of the measure that draws so."""
-    return f"{'planned' if plan else 'direct'}-{guidance:g}"
+    how = f"{'planned' if plan else 'direct'}-{guidance:g}"
+    return how if temperature == 1.0 else f"{how}-at-{temperature:g}"
 
 
 Config = ReasonGenConfig | PlanSftConfig
@@ -210,7 +216,10 @@ def _drawn(plan: bool, guidance: float) -> float:
     return DIRECT_DRAWN if guidance == UNGUIDED else DIRECT_GUIDED
 
 
-def _measure(guidance: float, plan: bool, *, images: int, prompts: int | None) -> Measure:
+def _measure(
+    guidance: float, plan: bool, *, images: int, prompts: int | None, temperature: float = 1.0
+) -> Measure:  # fmt: skip
     return Measure(
-        name=drawn_how(plan, guidance), guidance=guidance, plan=plan, images=images, prompts=prompts
+        name=drawn_how(plan, guidance, temperature), guidance=guidance, plan=plan, images=images, prompts=prompts,
+        temperature=temperature,
     )  # fmt: skip

@@ -31,6 +31,7 @@ from plaudit.claims.reasongen.findings import (
     split_by_plan,
     understanding_gain,
 )
+from plaudit.claims.reasongen.plan import COLDER
 from plaudit.claims.reasongen.variants import (
     DIRECT,
     DIRECT_LESSONS,
@@ -95,6 +96,16 @@ def _by_rewards(found: Found) -> Iterator[Claim]:
         gain(found, after_guided, before_guided), id="rewards-guided",
         claim=f"the same, both drawn with guidance {found.guidance:g}",
         paper="evaluated at guidance 5, trained at none (by the released code)",
+    )  # fmt: skip
+    after_colder, before_colder = (replace(it, temperature=COLDER) for it in (TUNED, TAUGHT))
+    both = gain(found, after_colder, before_colder)
+    yield shown(
+        gain(found, TUNED, before_colder), id="rewards-colder",
+        claim=f"the same over the lessons alone drawn colder, tokens at a temperature of {COLDER:g}: whether rewards "
+        "do more than sampling can",
+        paper=NOT_KNOWN,
+        note=f"colder, the lessons alone have {accuracy(found, before_colder).value:.3f}; both colder, rewards gain "
+        f"{both.value:+.3f} ({both.low:+.3f} to {both.high:+.3f}); {WITHOUT_A_BAR}",
     )  # fmt: skip
 
 
