@@ -158,7 +158,7 @@ def test_rewards_must_add_six_hundredths_and_what_is_drawn_otherwise_is_shown():
     assert (said["rewards-guided"].measured, said["rewards-guided"].met) == (0.0, None)
     assert said["rewards-unseen"].measured == pytest.approx(1 / 4)
     assert (said["rewards-colder"].measured, said["rewards-colder"].met) == (-1 / 2, None)
-    assert said["rewards-colder"].note.startswith("colder, the lessons alone have 1.000; both colder, rewards gain +0.0")
+    assert said["rewards-colder"].note.startswith("colder, the lessons alone have 1.000; both colder, rewards gain +0.")
     same = [result(planned((1, 0, 0, 0, 0, 0, 0, 0)))]
     assert said_of(found(same, same))["rewards"].met is False
 
