@@ -90,18 +90,22 @@ def test_drawing_planning_and_answering_are_learned(monkeypatch, small, tmp_path
     rng = draws_for("test-pool", 0).numpy
     pool = janus.Pool(scenes=[draw_scene(rng) for _ in range(12)], tokens=torch.full((12, 64), 7, dtype=torch.int16))
     seen: dict[str, list[float]] = {}
-    draw, plan = janus._draw_loss, janus.answer_loss
+    in_turns = janus._in_turns
 
-    def noting(made):
-        loss, parts = made
-        for name, value in parts.items():
-            seen.setdefault(name, []).append(float(value.detach()))
-        return loss, parts
+    def noting(*given):
+        loss_of = in_turns(*given)
 
-    monkeypatch.setattr(janus, "_draw_loss", lambda *given, **named: noting(draw(*given, **named)))
-    monkeypatch.setattr(janus, "answer_loss", lambda *given, **named: noting(plan(*given, **named)))
+        def noted(draws):
+            loss, parts = loss_of(draws)
+            for name, value in parts.items():
+                seen.setdefault(name, []).append(float(value.detach()))
+            return loss, parts
+
+        return noted
+
+    monkeypatch.setattr(janus, "_in_turns", noting)
     list(janus.train_janus(small, pool, tmp_path / "state"))
-    for name in ("draw", "draw_planned", "plan", "answers"):
+    for name in ("draw", "draw_planned", "plan", "answers", "looked"):
         values = seen[name]
         assert sum(values[-3:]) / 3 < 0.95 * values[0], name
     assert sum(seen["draw"][-3:]) / 3 < 1.0, "the pictures are all of one token"

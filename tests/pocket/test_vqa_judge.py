@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from plaudit.core.errors import BadConfig
-from plaudit.pocket import vqa_judge
+from plaudit.pocket import folders, vqa_judge
 from plaudit.pocket.build import vqa
 from plaudit.pocket.build.pictures import normalised
-from plaudit.pocket.folders import UNSHIPPED
 from plaudit.pocket.questions import requirements
 from plaudit.pocket.vqa_judge import PROTOCOLS, load_pocket_vqa
 from plaudit.rewards.check import check_reward
@@ -90,9 +89,8 @@ def test_what_cannot_be_asked_is_told_in_a_sentence():
         load_pocket_vqa(protocol="soft")
 
 
-def test_what_is_not_built_says_how_to_build_it(monkeypatch):
+def test_what_is_not_built_says_how_to_build_it(monkeypatch, tmp_path):
     monkeypatch.undo()
-    if "pocket-vqa" not in UNSHIPPED:
-        pytest.skip("it is in the package")
+    monkeypatch.setattr(folders, "WEIGHTS", tmp_path)
     with pytest.raises(BadConfig, match="plaudit pocket build pocket-vqa"):
         load_pocket_vqa()

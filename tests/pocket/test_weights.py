@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from plaudit.core.errors import BadConfig
-from plaudit.pocket.folders import POCKET_MODELS, UNSHIPPED, WEIGHTS, pocket_folder
+from plaudit.pocket.folders import POCKET_MODELS, WEIGHTS, pocket_folder
 
 MEBIBYTE = 1024 * 1024
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("name", [name for name in POCKET_MODELS if name not in UNSHIPPED])
+@pytest.mark.parametrize("name", POCKET_MODELS)
 def test_every_pocket_model_is_shipped(name: str) -> None:
     assert any(pocket_folder(name).rglob("*.safetensors"))
 

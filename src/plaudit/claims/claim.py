@@ -35,16 +35,14 @@ class Claim:
 
 def reaches(estimate: Estimate, *, bar: float, note: str = "", **words: Any) -> Claim:
     """A claim that a number is at least so large. Its note says besides if the interval includes the bar."""
-    undecided = "the interval includes the bar" if estimate.low < bar <= estimate.high else ""
-    notes = "; ".join(part for part in (note, undecided) if part)
-    return Claim(**_numbers(estimate), bar=bar, met=estimate.value >= bar, note=notes, **words)
+    said = _said(note, undecided=estimate.low < bar <= estimate.high)
+    return Claim(**_numbers(estimate), bar=bar, met=estimate.value >= bar, note=said, **words)
 
 
 def at_most(estimate: Estimate, *, bar: float, note: str = "", **words: Any) -> Claim:
     """A claim that a number is no larger. Its note says besides if the interval includes the bar."""
-    undecided = "the interval includes the bar" if estimate.low <= bar < estimate.high else ""
-    notes = "; ".join(part for part in (note, undecided) if part)
-    return Claim(**_numbers(estimate), bar=bar, met=estimate.value <= bar, note=notes, **words)
+    said = _said(note, undecided=estimate.low <= bar < estimate.high)
+    return Claim(**_numbers(estimate), bar=bar, met=estimate.value <= bar, note=said, **words)
 
 
 def exceeds_zero(estimate: Estimate, **words: Any) -> Claim:
@@ -60,6 +58,10 @@ def shown(estimate: Estimate, **words: Any) -> Claim:
 def not_measured(*, bar: float | None, **words: Any) -> Claim:
     """A claim that nothing can be said about yet; the note says why."""
     return Claim(measured=None, interval=None, bar=bar, met=None, **words)
+
+
+def _said(note: str, *, undecided: bool) -> str:
+    return "; ".join(part for part in (note, "the interval includes the bar" if undecided else "") if part)
 
 
 def _numbers(estimate: Estimate) -> dict[str, Any]:

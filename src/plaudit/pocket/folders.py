@@ -21,9 +21,6 @@ POCKET_MODELS = (
     "pocket-imagereward", "pocket-vqa", "pocket-llamagen", "pocket-llamagen-t2i", "pocket-janus",
 )  # fmt: skip
 
-UNSHIPPED: tuple[str, ...] = ()
-"""of those, what the package does not hold yet: a build that reaches its bar takes hours"""
-
 BORROWED = {
     "pocket-turbo": ("pocket-base", ("vae", "text_encoder", "tokenizer")),
     "pocket-lcm": ("pocket-base", ("vae", "text_encoder", "tokenizer")),

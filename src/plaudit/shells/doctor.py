@@ -135,13 +135,13 @@ def devices() -> Iterator[Finding]:
 
 def models() -> Iterator[Finding]:
     """Which tables' rows could be loaded without a network."""
-    from plaudit.pocket.folders import POCKET_MODELS, UNSHIPPED, pocket_folder
+    from plaudit.pocket.folders import POCKET_MODELS, pocket_folder
 
     for name in POCKET_MODELS:
         try:
             folder = pocket_folder(name)
         except (PlauditError, OSError) as error:
-            yield Finding(what=name, state=GOOD if name in UNSHIPPED else BAD, says=str(error))
+            yield Finding(what=name, state=BAD, says=str(error))
             continue
         size = sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 2**20
         yield Finding(what=name, state=GOOD, says=f"{size:.1f} MB")

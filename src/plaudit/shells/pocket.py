@@ -98,13 +98,12 @@ def measure_models(options: MeasureOptions) -> int:
     from rich.console import Console
 
     from plaudit.claims.pocket_models import measure
-    from plaudit.pocket.folders import POCKET_MODELS, UNSHIPPED, WEIGHTS
+    from plaudit.pocket.folders import POCKET_MODELS, WEIGHTS
 
     results = Console()
     scores = []
     root = options.root or WEIGHTS
-    there = [name for name in POCKET_MODELS if name not in UNSHIPPED or (root / name).is_dir()]
-    for name in options.names or there:
+    for name in options.names or POCKET_MODELS:
         _check_name(name)
         for score in measure(name, root=root):
             scores.append(score)

@@ -77,14 +77,14 @@ def claims(found: Found) -> list[Claim]:
 
 def _by_rewards(found: Found) -> Iterator[Claim]:
     before, after = (accuracy(found, it).value for it in (TAUGHT, TUNED))
-    there = reaches(
+    yield reaches(
         gain(found, TUNED, TAUGHT),
         bar=GAIN_BAR,
         id="rewards",
         claim="rewards after lessons: accuracy gained over the lessons alone, both after plans",
         paper=RISES,
+        note=f"{before:.3f} to {after:.3f}",
     )
-    yield replace(there, note="; ".join(filter(None, (f"{before:.3f} to {after:.3f}", there.note))))
     unseen = gain_unseen(found, TUNED, TAUGHT)
     if unseen is not None:
         yield shown(

@@ -33,7 +33,7 @@ from plaudit.generators.plan_words import PlanSettings, PlanWords
 from plaudit.generators.vq_tokenizer import VQTokenizer
 from plaudit.pocket.build.clip import PatchReader, patch_answers
 from plaudit.pocket.build.janus_sight import SAYING, Loss, answer_loss, said_loss, seen_in, shown_scenes
-from plaudit.pocket.build.llamagen import CODES, GRID, NO_CONDITION
+from plaudit.pocket.build.llamagen import CODES, GRID, NO_CONDITION, tokens_of
 from plaudit.pocket.build.loop import Draws, Plan, Progress, Trainee, draws_for, train
 from plaudit.pocket.build.vae import missed_pixels
 from plaudit.pocket.build.vqa import BackgroundReader
@@ -162,9 +162,7 @@ def train_to_paint(policy: Janus, teacher: VQTokenizer, state: Path) -> Iterator
 
     def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         images = render([draw_scene(draws.numpy) for _ in range(PAINT_PLAN.batch)]).to(device)
-        with torch.no_grad(), fast_autocast(device):
-            latents = teacher.latents(images)
-        tokens = teacher.quantize.nearest(latents.float().movedim(1, -1).flatten(0, 2))
+        tokens = tokens_of(teacher, images).flatten()
         wanted = 2 * images - 1
         with fast_autocast(device):
             found = coder.quant_conv(coder.encoder(wanted))

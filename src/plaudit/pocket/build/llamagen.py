@@ -93,7 +93,7 @@ def train_to_paint(tokenizer: VQTokenizer, state: Path, device: torch.device) ->
 
     def loss_of(draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         images = render([draw_scene(draws.numpy) for _ in range(PAINT_PLAN.batch)]).to(device)
-        codes = tokenizer.quantize.look_up(_tokens_of(tokenizer, images))
+        codes = tokenizer.quantize.look_up(tokens_of(tokenizer, images))
         with fast_autocast(device):
             error = _error(tokenizer.paint(grid_of(codes, GRID)), images)
         return missed_pixels(error, images * 2 - 1), {"mse": error.square().mean()}
@@ -108,7 +108,7 @@ def _error(painted: Tensor, images: Tensor) -> Tensor:
     return (painted.float() - images) * 2
 
 
-def _tokens_of(tokenizer: VQTokenizer, images: Tensor) -> Tensor:
+def tokens_of(tokenizer: VQTokenizer, images: Tensor) -> Tensor:
     """(B, 64) of images; without a way back."""
     with torch.no_grad(), fast_autocast(images.device):
         latents = tokenizer.latents(images)
@@ -145,7 +145,7 @@ def encode_tokens(
     tokenizer.to(device)
     for start in range(0, len(scenes), 256):
         images = render(scenes[start : start + 256]).to(device)
-        tokens[start : start + 256] = _tokens_of(tokenizer, images).short().cpu()
+        tokens[start : start + 256] = tokens_of(tokenizer, images).short().cpu()
         yield min(len(scenes), start + 256)
     np.save(file, tokens.numpy())
     yield tokens
