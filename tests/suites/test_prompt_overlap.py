@@ -4,7 +4,8 @@ import pytest
 from tiny_lists import write_lists
 
 from plaudit.core.errors import BadConfig
-from plaudit.suites.prompt_overlap import benchmarks_at_hand, overlaps, own_benchmarks
+from plaudit.presets.reasongen import TASKS
+from plaudit.suites.prompt_overlap import benchmarks_at_hand, overlaps, own_benchmarks, without_overlap
 
 LONG = "a red fox sleeps beside an old grey stone wall in the snow"
 
@@ -27,6 +28,7 @@ def test_what_overlaps(trained, exact, near):
     (found,) = overlaps([trained], {"mine": ["A photo of a red fox.", LONG]})
     assert (found.exact, found.near) == (exact, near)
     assert found.any == bool(exact or near)
+    assert without_overlap([trained], {"mine": ["A photo of a red fox.", LONG]}) == (() if found.any else (trained,))
 
 
 def test_benchmarks_are_told_apart_and_training_prompts_are_read_once():
@@ -44,6 +46,18 @@ def test_benchmarks_are_told_apart_and_training_prompts_are_read_once():
 def test_a_benchmark_without_prompts_is_refused():
     with pytest.raises(BadConfig, match="'mine' has no prompts"):
         overlaps(["a fox"], {"mine": []})
+
+
+def test_what_overlaps_is_left_out_and_the_rest_stays_in_its_order():
+    kept = without_overlap(iter(["b fox", "x y z", "a fox", "a hen"]), {"foxes": ["a fox"], "w": ["w x y z"]}, words=3)
+    assert kept == ("b fox", "a hen")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_preset_of_reasongen_trains_on_prompts_of_pocket_eval(name):
+    prompts = TASKS[name]().prompts
+    assert prompts
+    assert not any(found.any for found in overlaps(prompts, own_benchmarks()))
 
 
 def test_pocket_eval_is_at_hand_its_unseen_prompts_apart():

@@ -36,15 +36,13 @@ SCENES = "scenes"
 
 def pocket_reasongen() -> PlanTask:
     """Ours: pocket-janus plans and draws prompts of all six tasks; pocket-vqa judges each of their requirements."""
-    from plaudit.presets.r0 import scenes_in_words
-
     config = ReasonGenConfig(
         updates=120, prompts_per_update=16, images_per_prompt=8, rounds=2, lr=1e-4, warmup=5, decay="cosine",
         weight_decay=0.0, steps_per_pass=1, spread="update", balance="segments", entropy_control="pi",
         word_entropy=0.3, token_entropy=1.4, entropy_rate=0.02, entropy_limit=0.1, batch_size=128,
     )  # fmt: skip
     return PlanTask(
-        model="pocket-janus", rewards=("pocket-vqa:1",), held_out="imagereward", prompts=scenes_in_words(1024), rank=0,
+        model="pocket-janus", rewards=("pocket-vqa:1",), held_out="imagereward", prompts=_scenes_in_words(), rank=0,
         alpha=0.0, config=config, origin="ours, for the pocket world on two CPU cores",
     )  # fmt: skip
 
@@ -77,13 +75,11 @@ def janus_pro_7b() -> PlanTask:
 
 def pocket_plans() -> LessonsTask:
     """Ours: scenes of the pocket world, each with its prompt and its plan, for pocket-janus."""
-    from plaudit.presets.r0 import scenes_in_words
-
     config = PlanSftConfig(
         updates=400, lessons_per_update=64, lr=3e-4, warmup=20, weight_decay=0.0, ema=0.99, batch_size=64
     )
     return LessonsTask(
-        model="pocket-janus", rewards=("pocket-vqa:1",), held_out="imagereward", prompts=scenes_in_words(1024), rank=0,
+        model="pocket-janus", rewards=("pocket-vqa:1",), held_out="imagereward", prompts=_scenes_in_words(), rank=0,
         alpha=0.0, config=config, lessons=SCENES, count=8192, origin="ours, for the pocket world on two CPU cores",
     )  # fmt: skip
 
@@ -110,6 +106,14 @@ OBJECTS = (
     "teapot", "lantern", "rowing boat", "violin", "wheelbarrow", "cactus", "armchair", "pineapple", "owl", "candle",
     "drum", "watering can", "bicycle wheel", "snail", "hat", "ladder", "pumpkin", "kettle", "ice skate", "birdhouse",
 )  # fmt: skip
+
+
+def _scenes_in_words() -> tuple[str, ...]:
+    """A thousand prompts about scenes of the pocket world that share nothing with PocketEval's."""
+    from plaudit.presets.r0 import scenes_in_words
+    from plaudit.suites.prompt_overlap import own_benchmarks, without_overlap
+
+    return without_overlap(scenes_in_words(1024), own_benchmarks())
 
 
 def _asked_for() -> tuple[str, ...]:

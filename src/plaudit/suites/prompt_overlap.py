@@ -75,6 +75,19 @@ def overlaps(
     )  # fmt: skip
 
 
+def without_overlap(
+    training: Iterable[str], benchmarks: Mapping[str, Sequence[str]], *, words: int = WORDS
+) -> tuple[str, ...]:
+    """The training prompts that are no benchmark's, and share no so many words in a row with any, in their order."""
+    said = [_words(prompt) for prompts in benchmarks.values() for prompt in prompts]
+    whole = {" ".join(prompt) for prompt in said}
+    parts = {part for prompt in said for part in _rows_of(prompt, words)}
+    return tuple(
+        text for text in training
+        if not _is(prompt := _words(text), whole) and parts.isdisjoint(_rows_of(prompt, words))
+    )  # fmt: skip
+
+
 def own_benchmarks() -> dict[str, tuple[str, ...]]:
     """The prompts of the benchmarks that come with the package, by name; PocketEval's seen and unseen ones apart."""
     from plaudit.suites.pocket_eval import pocket_eval_prompts
