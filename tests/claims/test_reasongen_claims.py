@@ -211,15 +211,10 @@ def test_every_variant_of_the_real_presets_can_be_set(name):
     main_config = config_of(training(MAIN, 3), real_bench(full()))
     targets = ("word_entropy", "token_entropy")
     assert [getattr(config, one) for one in targets] == [getattr(main_config, one) for one in targets]
-    control = {"no-control": "none", "published-control": "published"}.get(name, main_config.entropy_control)
+    control = "none" if name == "no-control" else main_config.entropy_control
     assert config.entropy_control == control
     judge = rewards_of(it, real_bench(full()))
     assert judge == (("pocket-vqa-hard:1",) if name == "hard-judge" else pocket_reasongen().rewards)
-
-
-def test_the_released_rule_for_entropies_has_the_released_rate_and_limits():
-    config = config_of(training("published-control", 0), real_bench(full()))
-    assert (config.entropy_rate, config.entropy_limit) == (5e-5, 5e-3)
 
 
 def test_a_variant_that_is_not_there_is_refused():

@@ -286,14 +286,13 @@ def test_a_target_is_the_presets_whatever_an_ablation_says():
 def test_every_ablation_is_set_against_the_preset():
     others = {
         name: result({"planned-1": drawn((0,) * 4, images=1, plans={})})
-        for name in ("no_control", "hard_judge", "no_sft", "published_control", "tokens_balance")
+        for name in ("no_control", "hard_judge", "no_sft")
     }
     said = said_of(usual(**others))
     # First pictures of the first seed: 1/2 and 1/2, against nothing.
     gains = [said[f"against-{name.replace('_', '-')}"].measured for name in others]
-    assert gains == pytest.approx([1 / 2] * 5)
-    judged = {name for name in others if said[f"against-{name.replace('_', '-')}"].met is not None}
-    assert judged == {"no_control", "hard_judge", "no_sft"}
+    assert gains == pytest.approx([1 / 2] * 3)
+    assert all(said[f"against-{name.replace('_', '-')}"].met is not None for name in others)
     assert said["against-hard-judge"].paper == variant_named("hard-judge").paper
     better = {"hard_judge": result({"planned-1": drawn((1,) * 4, images=1, plans={})})}
     assert said_of(usual(**better))["against-hard-judge"].met is False

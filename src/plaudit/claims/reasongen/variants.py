@@ -5,11 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from plaudit.core.errors import UnknownName
-from plaudit.methods.reasongen_config import ReasonGenConfig
 
 BASE, SFT, MAIN, DIRECT = "base", "sft", "reasongen", "direct"
-NO_SFT, NO_CONTROL, PUBLISHED_CONTROL = "no-sft", "no-control", "published-control"
-HARD_JUDGE, TOKENS_BALANCE, DIRECT_LESSONS = "hard-judge", "tokens-balance", "direct-lessons"
+NO_SFT, NO_CONTROL, HARD_JUDGE, DIRECT_LESSONS = "no-sft", "no-control", "hard-judge", "direct-lessons"
 
 Way = Literal["none", "lessons", "rewards", "rewards-direct"]
 """how a model is trained, each by its preset: not at all, by lessons, by rewards after plans, or without plans"""
@@ -37,8 +35,6 @@ class Variant:
     """lessons whose plans are left out: the same pictures right after the same prompts"""
 
 
-_PUBLISHED = ReasonGenConfig()
-"""the released script's numbers"""
 _OPEN = "by how much could not be confirmed"
 
 VARIANTS = (
@@ -67,20 +63,8 @@ VARIANTS = (
         paper=f"unstable, and worse; {_OPEN}",
     ),
     Variant(
-        name=PUBLISHED_CONTROL, words="entropies kept by the released rule, rate and limits; targets as in the preset",
-        changes={
-            "entropy_control": "published", "entropy_rate": _PUBLISHED.entropy_rate,
-            "entropy_limit": _PUBLISHED.entropy_limit,
-        },
-        paper="what the released code does, at targets of 2.0 and 7.0 nats",
-    ),
-    Variant(
         name=HARD_JUDGE, words="the judge says 1 if all requirements are met, else 0", rewards=("pocket-vqa-hard:1",),
         paper="the published judge's 0 or 1; fractions are ours",
-    ),
-    Variant(
-        name=TOKENS_BALANCE, words="every word and every token counts the same", changes={"balance": "tokens"},
-        paper="the released code's way, nearly; segments are ours",
     ),
     Variant(
         name=DIRECT_LESSONS, words="the same lessons with their plans left out, no rewards", way="lessons", start=None,

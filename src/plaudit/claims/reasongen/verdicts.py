@@ -39,9 +39,7 @@ from plaudit.claims.reasongen.variants import (
     MAIN,
     NO_CONTROL,
     NO_SFT,
-    PUBLISHED_CONTROL,
     SFT,
-    TOKENS_BALANCE,
     variant_named,
 )
 from plaudit.suites.statistics import Estimate
@@ -205,14 +203,6 @@ def _ablations(found: Found) -> Iterator[Claim]:
     for name, words in said:
         if found.seeds(name):
             yield exceeds_zero(gain(found, TUNED, Model(name=name)), **_against(found, name, words))
-    shown_only = (
-        (PUBLISHED_CONTROL, "over the released rule for entropies"),
-        (TOKENS_BALANCE, "over every word and token counting the same"),
-    )
-    for name, words in shown_only:
-        if found.seeds(name):
-            told = _against(found, name, words)
-            yield shown(gain(found, TUNED, Model(name=name)), **{**told, "note": f"{told['note']}; {WITHOUT_A_BAR}"})
 
 
 def _against(found: Found, name: str, words: str) -> dict[str, Any]:
