@@ -76,7 +76,7 @@ def janus_pro_7b() -> PlanTask:
 def pocket_plans() -> LessonsTask:
     """Ours: scenes of the pocket world, each with its prompt and its plan, for pocket-janus."""
     config = PlanSftConfig(
-        updates=400, lessons_per_update=64, lr=3e-4, warmup=20, weight_decay=0.0, ema=0.99, batch_size=64
+        updates=200, lessons_per_update=64, lr=3e-4, warmup=20, weight_decay=0.0, ema=0.99, batch_size=64
     )
     return LessonsTask(
         model="pocket-janus", rewards=("pocket-vqa:1",), held_out="imagereward", prompts=_scenes_in_words(), rank=0,

@@ -96,7 +96,7 @@ class Plan:
     """of each prompt, by the models that are compared"""
     ablation_images: int = 1
     """of each prompt, by the others: the first ones"""
-    look_every: int = 20
+    look_every: int = 28
     """updates between two looks"""
     look_prompts: int = 56
     look_images: int = 2
