@@ -287,6 +287,13 @@ def geneval_list(tmp_path, monkeypatch):
     return file
 
 
+def test_what_a_suite_has_none_of_is_not_listed(capsys):
+    assert main(["list", "suites"]) == 0
+    said = capsys.readouterr().out
+    assert "scored by rewards · images per prompt 1" in said
+    assert "models owlv2-base, blip-vqa, clip-vit-l14" in said
+
+
 def test_a_suites_prompts_are_fetched_once(geneval_list, tmp_path, capsys):
     kept = tmp_path / "plaudit" / "suites" / "geneval" / "evaluation_metadata.jsonl"
     assert main(["fetch", "geneval", "--dry-run"]) == 0

@@ -134,7 +134,7 @@ def _details(row: dict[str, Any]) -> str:
     shown = {
         key.replace("_", " "): value
         for key, value in row.items()
-        if key not in ("name", "summary") and (value is False or value not in (None, "", 0.0))
+        if key not in ("name", "summary") and (value is False or value not in (None, "", 0.0, []))
     }
     return " · ".join(f"{key} {_in_words(value)}" for key, value in shown.items())
 
