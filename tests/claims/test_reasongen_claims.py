@@ -213,8 +213,8 @@ def test_every_variant_of_the_real_presets_can_be_set(name):
     assert [getattr(config, one) for one in targets] == [getattr(main_config, one) for one in targets]
     control = "none" if name == "no-control" else main_config.entropy_control
     assert config.entropy_control == control
-    judge = rewards_of(it, real_bench(full()))
-    assert judge == (("pocket-vqa-hard:1",) if name == "hard-judge" else pocket_reasongen().rewards)
+    other = {"hard-judge": ("pocket-vqa-hard:1",), "fractions": ("pocket-vqa:1",)}
+    assert rewards_of(it, real_bench(full())) == other.get(name, pocket_reasongen().rewards)
 
 
 def test_a_variant_that_is_not_there_is_refused():
@@ -231,9 +231,9 @@ def test_presets_of_several_models_or_of_a_lora_are_refused(folder):
 
 
 def test_pictures_are_scored_by_rewards_that_nothing_is_trained_on(folder):
-    assert bench(folder).judged_by == ["pocket-vqa", "imagereward", "pickscore"]
-    assert real_bench(full()).judged_by == ["pocket-vqa", "imagereward", "pickscore"]
-    followed = {spec.split(":")[0] for it in VARIANTS for spec in it.rewards or ()} | {"pocket-vqa"}
+    assert bench(folder).judged_by == ["pocket-vqa-product", "imagereward", "pickscore"]
+    assert real_bench(full()).judged_by == ["pocket-vqa-product", "imagereward", "pickscore"]
+    followed = {spec.split(":")[0] for it in VARIANTS for spec in it.rewards or ()} | {"pocket-vqa-product"}
     assert not followed & set(real_bench(full()).judged_by[1:])
 
 
@@ -273,9 +273,9 @@ def test_trainings_that_were_done_before_are_found_again(tmp_path, folder):
     """Their names are what results on disk lie under: another name here is hours of training lost."""
     found = Store(tmp_path, bench(folder))
     names = [found.place(it).name for it in (base(0), training(SFT, 0), training(MAIN, 0), training("hard-judge", 0))]
-    assert names == ["base-s0-a2f1cb6987", "sft-s0-01d65ddc4b", "reasongen-s0-fc21b61bc9", "hard-judge-s0-5c88f70308"]
+    assert names == ["base-s0-a2f1cb6987", "sft-s0-db4bf3e092", "reasongen-s0-e36c0cbb74", "hard-judge-s0-c0efef7c76"]
     files = [found.measure_file(base(0), one).name for one in (found.wanted(base(0))[0], found.wanted(base(0))[-1])]
-    assert files == ["planned-1-f6af326244.json", "understanding-45aacfc0b2.json"]
+    assert files == ["planned-1-e90ffd78fe.json", "understanding-45aacfc0b2.json"]
 
 
 def test_what_decides_a_training_is_in_its_name_and_what_does_not_is_not(tmp_path, folder):
@@ -545,7 +545,8 @@ def test_times_are_taken_in_turns_of_both_ways(monkeypatch):
 def test_the_report_is_json_and_every_claim_says_what_a_claim_must(report):
     wanted = {"rewards", "rewards-unseen", "rewards-guided", "lessons", "plans", "plans-readable", "plans-meet"}
     wanted |= {"plans-words", "word-entropy-kept", "token-entropy-kept", "entropy-lost", "against-no-control"}
-    wanted |= {"reward-pocket-vqa", "reward-imagereward", "reward-pickscore", "understanding", "diversity", "seconds"}
+    wanted |= {"reward-pocket-vqa-product", "reward-imagereward", "reward-pickscore"}
+    wanted |= {"understanding", "diversity", "seconds"}
     check_report(report, wanted)
     settings = report["settings"]
     assert (settings["updates"], settings["num_prompts"], settings["lessons"]) == (3, 12, 12)

@@ -286,16 +286,19 @@ def test_a_target_is_the_presets_whatever_an_ablation_says():
 def test_every_ablation_is_set_against_the_preset():
     others = {
         name: result({"planned-1": drawn((0,) * 4, images=1, plans={})})
-        for name in ("no_control", "hard_judge", "no_sft")
+        for name in ("no_control", "hard_judge", "no_sft", "fractions")
     }
     said = said_of(usual(**others))
     # First pictures of the first seed: 1/2 and 1/2, against nothing.
     gains = [said[f"against-{name.replace('_', '-')}"].measured for name in others]
-    assert gains == pytest.approx([1 / 2] * 3)
+    assert gains == pytest.approx([1 / 2] * 4)
     assert all(said[f"against-{name.replace('_', '-')}"].met is not None for name in others)
     assert said["against-hard-judge"].paper == variant_named("hard-judge").paper
     better = {"hard_judge": result({"planned-1": drawn((1,) * 4, images=1, plans={})})}
     assert said_of(usual(**better))["against-hard-judge"].met is False
+    assert said["fractions-against-hard-judge"].measured == 0.0
+    assert said_of(usual(**{**others, **better}))["fractions-against-hard-judge"].measured == -1.0
+    assert "fractions-against-hard-judge" not in said_of(usual(**better))
 
 
 def test_understanding_is_lost_unless_the_whole_interval_lies_above_the_bar():

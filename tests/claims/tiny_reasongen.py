@@ -30,7 +30,7 @@ PLAN = Plan(
     prompts=12, images=2, look_every=2, look_prompts=8, look_images=2, questions=50, timings=2, quick=True,
 )  # fmt: skip
 _SHARED = {
-    "rewards": ("pocket-vqa:1",), "held_out": "imagereward", "prompts": PROMPTS, "rank": 0, "alpha": 0.0,
+    "rewards": ("pocket-vqa-product:1",), "held_out": "imagereward", "prompts": PROMPTS, "rank": 0, "alpha": 0.0,
     "origin": "the test", "model": "pocket-janus",
 }  # fmt: skip
 CONFIG = ReasonGenConfig(
@@ -45,7 +45,10 @@ TASKS = {
     "rewards": PlanTask(**_SHARED, config=CONFIG),
     "rewards-direct": PlanTask(**_SHARED, config=dataclasses.replace(CONFIG, plan=False)),
 }  # fmt: skip
-REWARDS = {"pocket-vqa": Colour(), "pocket-vqa-hard": Texture(), "imagereward": Colour(2), "pickscore": Texture()}
+REWARDS = {
+    "pocket-vqa-product": Colour(), "pocket-vqa": Colour(3), "pocket-vqa-hard": Texture(), "imagereward": Colour(2),
+    "pickscore": Texture(),
+}  # fmt: skip
 
 
 def save_model(folder):

@@ -35,15 +35,15 @@ SCENES = "scenes"
 
 
 def pocket_reasongen() -> PlanTask:
-    """Ours: pocket-janus plans and draws prompts of all six tasks; pocket-vqa judges each of their requirements."""
+    """Ours: pocket-janus plans and draws prompts of all six tasks; pocket-vqa judges whether all they ask is met."""
     config = ReasonGenConfig(
-        updates=140, prompts_per_update=16, images_per_prompt=8, rounds=2, lr=1.5e-4, warmup=5, weight_decay=0.0,
-        steps_per_pass=1, spread="update", balance="segments", entropy_control="pi", word_entropy=0.3,
-        token_entropy=1.4, entropy_rate=0.02, entropy_limit=0.1, batch_size=128,
+        updates=180, prompts_per_update=16, images_per_prompt=8, rounds=2, lr=4e-4, warmup=5, decay="linear",
+        weight_decay=0.0, steps_per_pass=1, spread="update", balance="segments", kl_weight=0.1, entropy_control="pi",
+        word_entropy=0.3, token_entropy=1.4, entropy_rate=0.02, entropy_limit=0.1, batch_size=128,
     )  # fmt: skip
     return PlanTask(
-        model="pocket-janus", rewards=("pocket-vqa:1",), held_out="imagereward", prompts=_scenes_in_words(), rank=0,
-        alpha=0.0, config=config, origin="ours, for the pocket world on two CPU cores",
+        model="pocket-janus", rewards=("pocket-vqa-product:1",), held_out="imagereward", prompts=_scenes_in_words(),
+        rank=0, alpha=0.0, config=config, origin="ours, for the pocket world on two CPU cores",
     )  # fmt: skip
 
 

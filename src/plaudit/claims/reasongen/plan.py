@@ -96,7 +96,7 @@ class Plan:
     """of each prompt, by the models that are compared"""
     ablation_images: int = 1
     """of each prompt, by the others: the first ones"""
-    look_every: int = 28
+    look_every: int = 30
     """updates between two looks"""
     look_prompts: int = 56
     look_images: int = 2
@@ -200,7 +200,9 @@ def cost(it: Training, plan: Plan, config: Config | None, drawn: Iterable[Measur
     rounds = config.rounds if variant_named(it.name).rewards else 1
     judged = _drawn(config.plan, config.guidance) + DECODED + REWARDED
     before = learned / 3 if config.steps_per_pass > 1 else 0.0
-    update = config.images_drawn_per_update * (rounds * judged + before + config.passes * learned)
+    start_asked = learned / 3 if config.kl_weight > 0 else 0.0
+    each_pass = config.passes * (learned + start_asked)
+    update = config.images_drawn_per_update * (rounds * judged + before + each_pass)
     return (measured + looks + config.updates * update) / 1000
 
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from plaudit.core.errors import UnknownName
 
 BASE, SFT, MAIN, DIRECT = "base", "sft", "reasongen", "direct"
-NO_SFT, NO_CONTROL, HARD_JUDGE, DIRECT_LESSONS = "no-sft", "no-control", "hard-judge", "direct-lessons"
+NO_SFT, NO_CONTROL, DIRECT_LESSONS = "no-sft", "no-control", "direct-lessons"
+HARD_JUDGE, FRACTIONS = "hard-judge", "fractions"
 
 Way = Literal["none", "lessons", "rewards", "rewards-direct"]
 """how a model is trained, each by its preset: not at all, by lessons, by rewards after plans, or without plans"""
@@ -64,7 +65,11 @@ VARIANTS = (
     ),
     Variant(
         name=HARD_JUDGE, words="the judge says 1 if all requirements are met, else 0", rewards=("pocket-vqa-hard:1",),
-        paper="the published judge's 0 or 1; fractions are ours",
+        paper="the published judge's 0 or 1; probabilities and fractions are ours",
+    ),
+    Variant(
+        name=FRACTIONS, words="the judge says which share of the requirements is met", rewards=("pocket-vqa:1",),
+        paper="not known",
     ),
     Variant(
         name=DIRECT_LESSONS, words="the same lessons with their plans left out, no rewards", way="lessons", start=None,

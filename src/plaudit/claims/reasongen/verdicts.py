@@ -35,6 +35,7 @@ from plaudit.claims.reasongen.plan import COLDER
 from plaudit.claims.reasongen.variants import (
     DIRECT,
     DIRECT_LESSONS,
+    FRACTIONS,
     HARD_JUDGE,
     MAIN,
     NO_CONTROL,
@@ -197,12 +198,20 @@ def _ablations(found: Found) -> Iterator[Claim]:
     """What the preset gains over each; those that nothing was claimed about are shown."""
     said = (
         (NO_CONTROL, "with the controller more accurate than without"),
-        (HARD_JUDGE, "fractions of requirements teach more than right or wrong"),
+        (HARD_JUDGE, "the probability that all is met teaches more than right or wrong"),
+        (FRACTIONS, "the probability that all is met teaches more than the share that is met"),
         (NO_SFT, "with lessons before more accurate than without"),
     )
     for name, words in said:
         if found.seeds(name):
             yield exceeds_zero(gain(found, TUNED, Model(name=name)), **_against(found, name, words))
+    if found.seeds(FRACTIONS) and found.seeds(HARD_JUDGE):
+        yield exceeds_zero(
+            gain(found, Model(name=FRACTIONS), Model(name=HARD_JUDGE)),
+            id="fractions-against-hard-judge",
+            claim="the share that is met teaches more than right or wrong: accuracy gained",
+            paper=variant_named(HARD_JUDGE).paper,
+        )
 
 
 def _against(found: Found, name: str, words: str) -> dict[str, Any]:
