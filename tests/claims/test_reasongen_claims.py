@@ -146,6 +146,10 @@ def test_work_counts_updates_looks_measures_and_questions():
     # Right or wrong are often equal in a group, so that all rounds are drawn.
     hard = cost(training("hard-judge", 0), plan, config, [], lessons=9)
     assert hard - told == pytest.approx(10 * 6 * 3 * (14.0 + 8.0 + 2.6) / 1000)
+    # Shares hardly ever are; and a divergence asks the start, too, once a pass.
+    assert cost(training("fractions", 0), plan, config, [], lessons=9) == told
+    near = cost(training("no-control", 0), plan, dataclasses.replace(config, kl_weight=0.1), [], lessons=9)
+    assert near - told == pytest.approx(10 * 6 * 13.0 / 3 / 1000)
     direct_config = dataclasses.replace(config, plan=False)
     without = cost(training(DIRECT, 0), plan, direct_config, [], lessons=9)
     assert without == pytest.approx((looks * direct + 10 * 6 * (9.0 + 8.0 + 2.6 + 10.0) + 60) / 1000)

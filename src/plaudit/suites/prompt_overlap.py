@@ -50,8 +50,7 @@ def overlaps(
     for name, prompts in wanted.items():
         if not prompts:
             raise BadConfig(f"the benchmark {name!r} has no prompts to compare with")
-    whole = {" ".join(prompt) for prompts in wanted.values() for prompt in prompts}
-    parts = {part for prompts in wanted.values() for prompt in prompts for part in _rows_of(prompt, words)}
+    whole, parts = _taken((prompt for prompts in wanted.values() for prompt in prompts), words)
     seen_whole, seen_parts = set(), set()
     for text in training:
         prompt = _words(text)
@@ -79,9 +78,7 @@ def without_overlap(
     training: Iterable[str], benchmarks: Mapping[str, Sequence[str]], *, words: int = WORDS
 ) -> tuple[str, ...]:
     """The training prompts that are no benchmark's, and share no so many words in a row with any, in their order."""
-    said = [_words(prompt) for prompts in benchmarks.values() for prompt in prompts]
-    whole = {" ".join(prompt) for prompt in said}
-    parts = {part for prompt in said for part in _rows_of(prompt, words)}
+    whole, parts = _taken((_words(prompt) for prompts in benchmarks.values() for prompt in prompts), words)
     return tuple(
         text for text in training
         if not _is(prompt := _words(text), whole) and parts.isdisjoint(_rows_of(prompt, words))
@@ -120,6 +117,16 @@ def benchmarks_at_hand() -> dict[str, tuple[str, ...]]:
 def _words(prompt: str) -> list[str]:
     words = re.findall(r"[^\W_]+", prompt.lower())
     return words[3:] if words[:3] == ["a", "photo", "of"] else words
+
+
+def _taken(prompts: Iterable[Sequence[str]], words: int) -> tuple[set[str], set[str]]:
+    """The prompts whole, and all their rows of so many words."""
+    whole: set[str] = set()
+    parts: set[str] = set()
+    for prompt in prompts:
+        whole.add(" ".join(prompt))
+        parts.update(_rows_of(prompt, words))
+    return whole, parts
 
 
 def _rows_of(prompt: Sequence[str], words: int) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from plaudit.claims.precision import Precision, native_precision
-from plaudit.claims.reasongen.variants import ABLATIONS, BASE, CORE, DIRECT, MAIN, SFT, variant_named
+from plaudit.claims.reasongen.variants import ABLATIONS, BASE, CORE, DIRECT, HARD_JUDGE, MAIN, SFT, variant_named
 from plaudit.core.errors import BadConfig
 from plaudit.methods.plan_sft import PlanSftConfig
 from plaudit.methods.reasongen_config import ReasonGenConfig
@@ -196,12 +196,13 @@ def cost(it: Training, plan: Plan, config: Config | None, drawn: Iterable[Measur
     if isinstance(config, PlanSftConfig):
         update = config.lessons_per_update * learned
         return (measured + looks + lessons * LESSON + config.updates * update) / 1000
-    # Fractions are hardly ever equal in a group; right or wrong are, and are drawn for again.
-    rounds = config.rounds if variant_named(it.name).rewards else 1
+    # Probabilities and shares are hardly ever equal in a group; right or wrong are, and are drawn for again.
+    rounds = config.rounds if it.name == HARD_JUDGE else 1
     judged = _drawn(config.plan, config.guidance) + DECODED + REWARDED
-    before = learned / 3 if config.steps_per_pass > 1 else 0.0
-    start_asked = learned / 3 if config.kl_weight > 0 else 0.0
-    each_pass = config.passes * (learned + start_asked)
+    # Forward passes alone: before several steps, and of the start that a divergence is from.
+    forward = learned / 3
+    before = forward if config.steps_per_pass > 1 else 0.0
+    each_pass = config.passes * (learned + (forward if config.kl_weight > 0 else 0.0))
     update = config.images_drawn_per_update * (rounds * judged + before + each_pass)
     return (measured + looks + config.updates * update) / 1000
 
