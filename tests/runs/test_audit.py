@@ -186,6 +186,17 @@ def test_the_judge_tells_two_equal_models_apart_rarely(chance):
     assert sum(word != UNCHANGED for word in words(drawn)) / 400 <= 0.075
 
 
+@pytest.mark.parametrize("looks", [3, 12])
+def test_a_standstill_is_rarely_called_past_its_best_however_many_looks_there_are(looks):
+    """The best of many looks is better than the last by chance; both witnesses together may be wrong in a twentieth."""
+    rng = np.random.default_rng(looks)
+    wrong = 0
+    for _ in range(400):
+        seen = [look(10 * at, reward=1.0, held_out=rng.normal(size=(PROMPTS, GROUP))) for at in range(looks)]
+        wrong += any("past its best" in said for said in audit(seen).remarks)
+    assert wrong / 400 < 0.06
+
+
 def test_a_rise_that_is_there_is_mostly_found():
     def drawn(rng):
         return [look(at, held_out=rng.normal(size=(PROMPTS, GROUP)) + at) for at in (0, 1)]

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -10,9 +8,7 @@ from plaudit.runs.comparison import (
     ComparisonFolder,
     Cost,
     EntrantFolder,
-    followed_by_training,
     table_of,
-    trained_on,
 )
 from plaudit.runs.comparison_plot import trade_offs
 from plaudit.runs.comparison_report import write_comparison_report
@@ -150,28 +146,6 @@ def test_a_folder_in_use_and_other_settings_are_refused(tmp_path):
         ComparisonFolder(tmp_path, SETTINGS)
 
 
-def training(folder, **content):
-    folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"kind": "training", **content}))
-    return folder
-
-
-def test_what_a_training_followed_is_known_by_any_of_its_names(tmp_path):
-    run = training(tmp_path / "run", sources={"rewards": [{"name": "pocket-hps"}, {"name": "compressibility"}]})
-    assert followed_by_training(run, ["clip", "hps", "compressibility"]) == ("hps", "compressibility")
-    assert followed_by_training(run, ["hps:smooth=4"]) == ("hps:smooth=4",)
-    assert followed_by_training(tmp_path, ["hps"]) == ()
-    assert followed_by_training(training(tmp_path / "of lessons", sources={}), ["hps"]) == ()
-
-
-def test_a_training_on_the_suites_own_prompts_is_noted(tmp_path):
-    said = ["PocketEval, seen combinations: 3 of 450 prompts are trained on", "geneval: 1 of 553 prompts"]
-    run = training(tmp_path / "run", overlaps=said)
-    assert trained_on(run, "pocket") == said[:1]
-    assert trained_on(run, "geneval") == said[1:]
-    assert trained_on(run, "drawbench") == trained_on(tmp_path, "pocket") == []
-
-
 @pytest.fixture
 def compared(tmp_path):
     """A folder with two systems, one of them better, and the results in it."""
@@ -199,7 +173,7 @@ def test_the_page_and_the_tables_are_made_of_the_folder_alone(compared):
     assert "<tuned>" not in page
     assert "no such file" in page
     table = write_comparison_tables(compared.path).read_text()
-    assert "<tuned>,accuracy,False,1.0,1.0,1.0,12,base,1.0" in table
+    assert "<tuned>,accuracy,,False,1.0,1.0,1.0,12,base,1.0" in table
 
 
 def test_the_terminal_says_who_is_better_and_what_failed(compared):
@@ -216,6 +190,9 @@ def test_a_plan_shows_what_was_planned_and_what_was_used(compared):
     text = as_text({**compared.content, "plan": plan})
     assert "base 7 pictures, 0.5 s planned and 0.1 used" in text
     assert "base, <tuned> missed the plan by more than 20%" in text
+    assert "cannot cost" not in text
+    dear = {"base": share, "<tuned>": share | {"planned": 0.7}}
+    assert "<tuned> does not cost the same" in as_text({**compared.content, "plan": {**plan, "entrants": dear}})
     kept = {name: {"steps": 7, "planned": 0.1} for name in ("base", "<tuned>")}
     assert "missed" not in as_text({**compared.content, "plan": {**plan, "entrants": kept}})
 
@@ -249,7 +226,8 @@ def test_systems_of_any_costs_have_a_plot_with_their_names(compared, seconds):
         results["fronts"]["points"][one["name"]]["seconds"] = value
     plot = trade_offs(results).decode()
     assert ">seconds per image</text>" in plot
-    assert plot.count(">base</text>") == plot.count(">&lt;tuned&gt;</text>") == 4
+    # Accuracy against rewards, diversity, seconds and forwards; rewards against the last three.
+    assert plot.count(">base</text>") == plot.count(">&lt;tuned&gt;</text>") == 7
     # A logarithm's ticks are powers of ten.
     assert ("10^" in plot or "mathdefault" in plot) == (seconds == (0.01, 9.0))
 

@@ -72,7 +72,8 @@ def test_a_known_improvement_is_found(tmp_path, capsys):
     # It can choose the first picture too: no pair is lost under the reward that it follows.
     under = best["differences"][CLOSE]
     assert under["wins"]["value"] == 1.0
-    assert found["results"]["fronts"]["fronts"]["seconds"] == ["toy", "toy:best-of-n:steps=8"]
+    fronts = {(one["gain"], one["against"]): one["names"] for one in found["results"]["fronts"]["fronts"]}
+    assert fronts[found["results"]["headline"], "seconds"] == ["toy", "toy:best-of-n:steps=8"]
 
 
 @pytest.mark.usefixtures("toys")
@@ -147,7 +148,7 @@ def test_one_that_fails_does_not_take_the_others_along(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("toys")
-def test_equal_time_gives_the_cheaper_method_more_pictures(tmp_path, capsys):
+def test_equal_time_lets_nobody_take_longer_than_the_dearest(tmp_path, capsys):
     arguments = ("toy", "--method", "none", "best-of-n", "reno", "--equal", "time", "--steps", 6, "--prompts", 6)
     found = compare(*arguments, "--reward", CLOSE, "--out", tmp_path / "out", capsys=capsys)
     shares = found["plan"]["entrants"]
@@ -178,6 +179,23 @@ def test_equal_forwards_are_really_used(sd_folder, clip_folder, tmp_path, capsys
     assert used == {"": 1, ":best-of-n": 26, ":reno": 26}
 
 
+def test_evolution_and_a_training_stand_beside_the_others_at_the_same_cost(sd_folder, clip_folder, tmp_path, capsys):
+    """Two forwards a look: 17 pictures are 34. The training draws in two steps, so its own look is three forwards."""
+    run = tmp_path / "run"
+    made_training(run, sd_folder, steps=2)
+    found = compare(
+        f"{sd_folder}:evolve:steps=17", sd_folder, f"{sd_folder}:best-of-n", run, f"{run}:best-of-n", "--equal",
+        "forwards", "--reward", clip_folder, "--prompts", 2, "--images-per-prompt", 1, "--out", tmp_path / "out",
+        capsys=capsys,
+    )  # fmt: skip
+    used = {one["name"]: one["forwards"] for one in found["results"]["entrants"]}
+    assert found["plan"]["budget"] == 34
+    assert used == {
+        f"{sd_folder}:evolve:steps=17": 34, str(sd_folder): 1, f"{sd_folder}:best-of-n": 34, str(run): 2,
+        f"{run}:best-of-n": 33,
+    }  # fmt: skip
+
+
 @pytest.mark.usefixtures("toys")
 def test_forwards_of_what_has_no_denoiser_are_refused(tmp_path, capsys):
     arguments = ["compare", "toy", "toy:best-of-n", "--equal", "forwards", "--prompts", "6", "--reward", CLOSE]
@@ -195,6 +213,31 @@ def test_each_reward_is_left_out_in_turn(tmp_path, capsys):
     # Emptiness alone leads away from the right picture, so that closeness keeps nothing where it is left out.
     assert rows[CLOSE]["followed"]["value"] > 0 > rows[CLOSE]["left_out"]["value"]
     assert entrant(found, f"toy:best-of-n:without={EMPTY}")["followed"] == [CLOSE]
+
+
+@pytest.mark.usefixtures("toys")
+def test_what_a_method_leaves_out_is_held_against_the_same_method(tmp_path, capsys):
+    arguments = ("toy", "--method", "best-of-n", "evolve", "--steps", 9, "--prompts", 6, "--reward", CLOSE, EMPTY)
+    found = compare(*arguments, "--leave-one-out", "--out", tmp_path / "out", capsys=capsys)
+    rows = found["results"]["left_out"]
+    assert len(rows) == 4
+    assert all(row["entrant"].startswith(f"{row['whole']}:without=") for row in rows)
+
+
+def test_a_training_that_had_one_reward_less_is_held_against_the_one_that_had_it(
+    sd_folder, clip_folder, tmp_path, capsys
+):
+    whole, less = tmp_path / "whole", tmp_path / "less"
+    made_training(less, sd_folder)
+    both = made_training(whole, sd_folder, by=0.3)
+    both.manifest["sources"]["rewards"].append({"weight": 1.0, "name": str(clip_folder)})
+    both.save()
+    found = compare(
+        sd_folder, less, whole, "--reward", "compressibility", clip_folder, "--prompts", 3, "--images-per-prompt", 1,
+        "--out", tmp_path / "out", capsys=capsys,
+    )  # fmt: skip
+    (row,) = found["results"]["left_out"]
+    assert (row["entrant"], row["whole"], row["reward"]) == (str(less), str(whole), str(clip_folder))
 
 
 @pytest.mark.usefixtures("toys")
@@ -243,6 +286,14 @@ def test_a_picture_of_a_comparison_can_be_drawn_again_from_itself(sd_folder, cli
             ("pocket-turbo", "pocket-turbo:reno", "--reward", "hps", "--held-out", "hps"),
             "followed and held out at once",
         ),
+        (
+            ("pocket-turbo", "pocket-turbo:reno", "--reward", "hps", "--held-out", "pocket-hps:smooth=2"),
+            "held out at once: it is the same as 'hps'",
+        ),
+        (("pocket-turbo", "pocket-turbo:reno", "--held-out", "aesthetic:normalise"), "leave normalise out"),
+        (("pocket-turbo", "pocket-turbo:reno", "--steps", "0"), "--steps must be at least 1, got 0"),
+        (("pocket-turbo", "pocket-turbo:reno", "--batch-size", "0"), "--batch-size must be at least 1, got 0"),
+        (("pocket-turbo", "pocket-turbo:reno", "--memory", "-3"), "--memory must be above 0 gigabytes, got -3"),
         (("pocket-turbo", "pocket-base", "--leave-one-out"), "leaves rewards out of a method"),
         (("pocket-turbo", "pocket-turbo:reno", "--reward", "hps", "--leave-one-out"), "two rewards or more"),
         (("pocket-turbo", "pocket-base", "--suite", "pokcet"), "Did you mean 'pocket'?"),

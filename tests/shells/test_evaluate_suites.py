@@ -134,6 +134,8 @@ def test_a_benchmark_is_scored_by_its_own_scorer(sd_folder, lists, capsys, monke
         ("partiprompts --reward hps --category Art", 1, "no category 'Art'; it has Abstract, Arts"),
         ("geneval --lists none", 1, "'none' has no geneval/evaluation_metadata.jsonl; it is at https://"),
         ("hpsv2 --reward hps", 1, "nobody has pinned"),
+        ("pocket --reward hps", 2, "--reward is for a board or a --method, and 'pocket' has a judge of its own"),
+        ("pocket --method reno --held-out imagereward", 2, "take: plaudit compare"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence(line, code, says, lists, capsys):
@@ -150,7 +152,8 @@ def test_what_cannot_be_is_one_sentence(line, code, says, lists, capsys):
 
 def test_prompts_that_the_training_saw_are_told_of(sd_folder, lists, capsys, tmp_path, monkeypatch):
     said = "partiprompts: 1 of 2 prompts are trained on word by word"
-    (tmp_path / "run.json").write_text(json.dumps({"overlaps": [said, "geneval: 1 of 2 prompts are trained on"]}))
+    noted = [said, "geneval: 1 of 2 prompts are trained on"]
+    (tmp_path / "run.json").write_text(json.dumps({"kind": "training", "overlaps": noted}))
     # What a training leaves is drawn from elsewhere; here its model is as it was.
     for name in ("chosen_model", "load_model", "check_model"):
         function = getattr(plaudit.shells.drawing, name)
@@ -159,9 +162,19 @@ def test_prompts_that_the_training_saw_are_told_of(sd_folder, lists, capsys, tmp
             return function(dataclasses.replace(options, model=str(sd_folder)), *rest)
 
         monkeypatch.setattr(plaudit.shells.drawing, name, of_the_base)
-    _, err = evaluate("partiprompts", "--model", tmp_path, *REWARDS, "--lists", lists, "--json", capsys=capsys)
+    line = ("partiprompts", "--model", tmp_path, *REWARDS, "--lists", lists, "--json")
+    out, err = evaluate(*line, capsys=capsys)
     assert f"plaudit: {said}; what it measures" in err
     assert "geneval" not in err
+    assert json.loads(out)["suite"]["trained_on"] == [said]
+    # What it wrote down says more than what it noted, also of a file that is nobody's benchmark.
+    (tmp_path / "training_prompts.txt").write_text("two red stars\n")
+    mine = tmp_path / "mine.txt"
+    mine.write_text("Two red stars!\na ring\n")
+    _, err = evaluate(mine, "--model", tmp_path, *REWARDS, capsys=capsys)
+    assert "1 of 2 prompts are trained on word by word" in err
+    _, err = evaluate(*line, capsys=capsys)
+    assert said not in err
 
 
 def judged(prompt, category, right, value, **parts):

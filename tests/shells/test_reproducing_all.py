@@ -1,5 +1,7 @@
 """`plaudit reproduce all`: the systems in turn, one page on all of them, nothing lost to one that fails."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,13 +112,35 @@ def test_every_system_that_can_be_reproduced_is_described():
     assert [it.name for it in DESCRIBED] == list(SYSTEMS)
 
 
+def test_what_the_overview_shows_of_a_system_is_in_its_report():
+    """A claim that was renamed would else be missing from the overview, and nobody would see it."""
+    for system in DESCRIBED:
+        file = RESULTS / f"{system.files[0]}.json"
+        if file.exists():
+            found = json.loads(file.read_text())
+            assert set(system.headlines) <= {claim["id"] for claim in found["claims"]}
+            assert system.curve[0] in found["pictures"]
+
+
 def test_the_pages_in_the_docs_are_those_of_their_reports(tmp_path):
     """No number on them is typed by hand, and none is older than its report."""
     copy = shutil.copytree(RESULTS, tmp_path / "results")
     for page in copy.glob("*.md"):
         page.unlink()
+    curves = [copy / f"{system.files[0]}-{system.curve[0]}.svg" for system in DESCRIBED]
+    drawn = {curve.name: words_in(curve) for curve in curves if curve.exists()}
+    assert len(drawn) >= 4
+    for name in drawn:
+        (copy / name).unlink()
     assert main(["reproduce", "all", "--page-only", "--out", str(tmp_path), "--json", str(copy)]) == 0
     made = {page.name: page.read_text() for page in copy.glob("*.md")}
     assert made == {page.name: page.read_text() for page in RESULTS.glob("*.md")}
     for file in reports_in(RESULTS):
         assert (copy / f"{file}.json").read_text() == (RESULTS / f"{file}.json").read_text()
+    # Where exactly a line lies is the plotting library's own; what the plots say is the report's.
+    assert {name: words_in(copy / name) for name in drawn} == drawn
+
+
+def words_in(plot):
+    """Everything that a plot says: titles, names, the numbers at its axes."""
+    return re.findall(r"<text[^>]*>([^<]*)<", plot.read_text())

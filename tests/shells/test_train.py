@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from audited import check_audited
 from safetensors.torch import load_file
 
 from plaudit.runs.checkpoints import Checkpoints
@@ -53,6 +54,7 @@ def test_it_leaves_a_lora_a_log_looks_and_a_report(trained):
 
 
 def test_the_verdict_is_in_run_json_the_model_card_and_the_report(trained):
+    check_audited(trained)
     verdict = json.loads((trained / "run.json").read_text())["verdict"]
     assert verdict["word"] in ("improved", "hacked", "worse", "unchanged")
     assert verdict["updates"] == 4

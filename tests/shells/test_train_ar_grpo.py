@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from audited import check_audited
 from safetensors.torch import load_file
 
 from plaudit.core.devices import has_fast_bfloat16
@@ -117,6 +118,7 @@ def test_it_leaves_a_transformer_a_log_looks_a_card_and_a_report(trained, model)
     wanted = {"distribution_distance", "entropy", "entropy_coefficient", "kl", "equal_groups", "off_policy"}
     assert wanted | {"look_reward", "look_held_out", "look_diversity"} <= set(last)
     assert last["kl"] > 0, "the start stays where it was"
+    check_audited(trained)
     report = (trained / "report.html").read_text()
     assert "distance of all pictures from real ones" in report
     assert "entropy, as a share" in report

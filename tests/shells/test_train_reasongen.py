@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from audited import check_audited
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -18,6 +19,7 @@ from plaudit.generators.table import load_generator, load_plan_policy
 from plaudit.generators.token_policy import Sampling
 from plaudit.presets.reasongen import LESSONS, TASKS
 from plaudit.runs.checkpoints import Checkpoints
+from plaudit.runs.lineage import follows_rewards
 from plaudit.runs.looks import sheet
 from plaudit.runs.plan_lessons import load_lessons
 from plaudit.runs.provenance import read_image
@@ -141,6 +143,7 @@ def test_it_leaves_weights_a_log_looks_with_plans_a_card_and_a_report(trained):
     assert [it["prompt"] for it in told] == list(PROMPTS)
     assert all(len(it["said"]) == 4 for it in told)
     plan = told[0]["said"][0]
+    check_audited(trained)
     report = (trained / "report.html").read_text()
     assert f"<dt>a red circle</dt><dd>{plan}</dd>" in report
     assert "entropy of plans, nats a word" in report
@@ -215,7 +218,9 @@ def test_lessons_are_learned_from_rows_in_the_published_format(taught):
     assert lines[-1]["loss"] < lines[1]["loss"]
     assert {"word_loss", "token_loss", "lessons", "look_reward"} <= set(lines[-1])
     assert lines[-1]["lessons"] == 16
+    check_audited(taught)
     manifest = json.loads((taught / "run.json").read_text())
+    assert not follows_rewards(manifest)
     assert (manifest["method"], manifest["status"]) == ("plans", "finished")
     assert manifest["sources"]["lessons"].endswith("rows.jsonl")
     assert load_generator(str(taught)).sampling == PlanSampling()

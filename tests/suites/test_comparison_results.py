@@ -5,7 +5,7 @@ import pytest
 
 from plaudit.core.errors import BadConfig
 from plaudit.suites.comparison import ACCURACY, DISTANCE, Table
-from plaudit.suites.comparison_results import flat_rows, results_of
+from plaudit.suites.comparison_results import Spared, flat_rows, results_of
 
 PROMPTS = 24
 CATEGORIES = ("counting",) * 12 + ("position",) * 12
@@ -88,27 +88,51 @@ def test_every_category_has_a_row_for_every_system(base):
 def test_a_reward_that_is_left_out_is_held_against_the_whole(base):
     whole = moved(base, "all", hps=2.0, clip=2.0, followed=("hps", "clip"))
     spared = moved(base, "no clip", hps=2.0, clip=0.5, followed=("hps",))
-    (row,) = results_of([base, whole, spared], without={"no clip": "clip"})["left_out"]
+    # Another that follows the same rewards, and rises further, has nothing to do with it.
+    other = moved(base, "other", hps=2.0, clip=9.0, followed=("hps", "clip"))
+    without = {"no clip": Spared(reward="clip", whole="all")}
+    (row,) = results_of([base, other, whole, spared], without=without)["left_out"]
     assert (row["reward"], row["whole"]) == ("clip", "all")
     assert row["kept"] == pytest.approx(0.25)
     # Without a system that follows all of them there is nothing to hold it against.
-    assert results_of([base, spared], without={"no clip": "clip"})["left_out"] == []
+    assert results_of([base, other, spared], without=without)["left_out"] == []
 
 
 def test_fronts_know_what_is_large_and_what_is_dear(base):
     slow = moved(base, "slow", accuracy=0.75, hps=1.0, clip=1.0, distance=0.2, seconds=9.0)
     wasteful = moved(base, "wasteful", accuracy=0.5, hps=0.5, clip=0.5, distance=0.1, seconds=10.0, forwards=0.5)
-    fronts = results_of([base, slow, wasteful])["fronts"]["fronts"]
-    assert fronts["reward"] == ["slow"]
-    assert fronts["diversity"] == ["base", "slow"]
-    assert fronts["seconds"] == ["base", "slow"]
-    assert fronts["forwards"] == ["slow", "wasteful"]
+    fronts = fronts_in(results_of([base, slow, wasteful]))
+    assert fronts[ACCURACY, "reward"] == ["slow"]
+    assert fronts[ACCURACY, "diversity"] == fronts["reward", "diversity"] == ["base", "slow"]
+    assert fronts[ACCURACY, "seconds"] == fronts["reward", "seconds"] == ["base", "slow"]
+    assert fronts[ACCURACY, "forwards"] == ["slow", "wasteful"]
+
+
+def fronts_in(results):
+    return {(one["gain"], one["against"]): one["names"] for one in results["fronts"]["fronts"]}
+
+
+def test_a_witness_has_no_part_in_what_is_called_reward(base):
+    """What rises where it is followed, and falls as far where nobody follows it, is no standstill."""
+    found = results_of([base, moved(base, "hacked", hps=2.0, clip=-2.0, followed=("hps",))])["fronts"]
+    assert found["rewards"] == ["hps"]
+    assert found["points"]["hacked"]["reward"] == pytest.approx(2.0 / base.scores["hps"].std())
+    nobody = results_of([base, moved(base, "lucky", hps=1.0)])["fronts"]
+    assert nobody["rewards"] == ["clip", "hps"]
+
+
+def test_a_headline_is_not_its_own_reward():
+    rng = np.random.default_rng(1)
+    first = {"hps": rng.normal(size=(24, 1)), "clip": rng.normal(size=(24, 1))}
+    later = {name: scores + 1 for name, scores in first.items()}
+    found = results_of([table("a", **first), table("b", **later, followed=("hps", "clip"))])["fronts"]
+    assert (found["of"], found["rewards"]) == ("hps", ["clip"])
 
 
 def test_a_cost_that_is_not_known_of_all_has_no_front(base):
-    fronts = results_of([base, moved(base, "tokens", forwards=None)])["fronts"]["fronts"]
-    assert "forwards" not in fronts
-    assert "seconds" in fronts
+    fronts = fronts_in(results_of([base, moved(base, "tokens", forwards=None)]))
+    assert (ACCURACY, "forwards") not in fronts
+    assert (ACCURACY, "seconds") in fronts
 
 
 def test_without_right_and_wrong_the_first_reward_decides():
@@ -130,7 +154,11 @@ def test_results_are_json_and_rows_of_a_table(base):
     found = results_of([base, moved(base, "tuned", accuracy=0.75, followed=("hps",))])
     assert json.loads(json.dumps(found)) == found
     rows = flat_rows(found)
-    assert len(rows) == 2 * 4
+    assert len(rows) == 2 * 4 + 2 * 2
     assert len({tuple(row) for row in rows}) == 1  # the same columns everywhere
-    assert [row["followed"] for row in rows if row["entrant"] == "tuned"] == [False, True, False, False]
+    assert [row["followed"] for row in rows if row["entrant"] == "tuned" and not row["category"]] == [
+        False, True, False, False,
+    ]  # fmt: skip
+    (counting,) = [row for row in rows if (row["entrant"], row["category"]) == ("tuned", "counting")]
+    assert (counting["measure"], counting["change_value"], counting["prompts"]) == (ACCURACY, pytest.approx(0.5), 12)
     assert rows[0]["change_value"] == rows[0]["verdict"] == ""

@@ -23,7 +23,33 @@ def test_an_interval_covers_the_truth_as_often_as_it_says():
     samples = rng.normal(size=(600, 20))
     covered = [e.low <= 0 <= e.high for e in (bootstrap_mean(s, draws=1000, seed=i) for i, s in enumerate(samples))]
     # 0.95 would vary by 0.009 from one set of 600 to the next; percentile intervals of 20 are a little narrow.
-    assert 0.915 <= np.mean(covered) <= 0.975
+    assert 0.93 <= np.mean(covered) <= 0.97
+
+
+@pytest.mark.parametrize("prompts", [3, 5, 8])
+def test_few_prompts_have_wide_intervals_and_not_wrong_ones(prompts):
+    """The spread is a guess from few, and Student's t is how much wider that makes an interval."""
+    samples = np.random.default_rng(20).normal(size=(600, prompts))
+    covered = [e.low <= 0 <= e.high for e in (bootstrap_mean(s, draws=1000, seed=i) for i, s in enumerate(samples))]
+    assert 0.925 <= np.mean(covered) <= 0.98
+
+
+@pytest.mark.parametrize("prompts", [4, 8])
+def test_intervals_of_a_mean_of_categories_cover_the_truth_as_often_as_they_say(prompts):
+    """Right or wrong in six categories, two images a prompt, as a small evaluation has them; alone, and as a pair."""
+    rng = np.random.default_rng(21)
+    share_of = np.repeat([0.95, 0.7, 0.5, 0.3, 0.6, 0.2], prompts)
+    strata = [str(number // prompts) for number in range(len(share_of))]
+    alone = paired = 0
+    for number in range(300):
+        chances = rng.beta(3 * share_of, 3 * (1 - share_of))[:, None]
+        one, two = (rng.random((len(share_of), 2)) < chances for _ in range(2))
+        found = bootstrap_mean(one, strata=strata, within=(0, 1), draws=1000, seed=number)
+        alone += found.low <= share_of[::prompts].mean() <= found.high
+        change = bootstrap_mean(one.astype(float) - two, strata=strata, within=(-1, 1), draws=1000, seed=number)
+        paired += change.low <= 0 <= change.high
+    assert 0.92 <= alone / 300 <= 0.985
+    assert 0.92 <= paired / 300 <= 0.985
 
 
 def test_the_interval_is_widened_for_the_prompts_that_resampling_forgets():
@@ -32,7 +58,23 @@ def test_the_interval_is_widened_for_the_prompts_that_resampling_forgets():
     found = bootstrap_mean(values, draws=100_000)
     drawn = rng.choice(values, size=(100_000, 8)).mean(axis=1)
     plain = np.quantile(drawn, 0.975) - np.quantile(drawn, 0.025)
-    assert (found.high - found.low) / plain == pytest.approx(math.sqrt(8 / 7), rel=0.02)
+    # And by Student's t for 7 degrees of freedom, 2.365, over the normal distribution's 1.960.
+    assert (found.high - found.low) / plain == pytest.approx(math.sqrt(8 / 7) * 2.365 / 1.960, rel=0.02)
+
+
+def test_strata_of_equal_spread_add_up_their_degrees_of_freedom():
+    """Four strata of three prompts, each spread alike: 8 degrees of freedom, Student's 2.306 (Satterthwaite 1946)."""
+    values = np.array([0.0, 1.0, math.pi])
+    found = bootstrap_mean(np.tile(values, 4), strata=[str(number // 3) for number in range(12)], draws=100_000)
+    drawn = np.random.default_rng(8).choice(values, size=(100_000, 4, 3)).mean(axis=(1, 2))
+    plain = np.quantile(drawn, 0.975) - np.quantile(drawn, 0.025)
+    assert (found.high - found.low) / plain == pytest.approx(math.sqrt(3 / 2) * 2.306 / 1.960, rel=0.02)
+
+
+def test_prompts_that_are_alone_show_no_spread():
+    assert not bootstrap_mean([0.5]).known
+    assert not bootstrap_mean([0.0, 1.0], strata=["a", "b"]).known
+    assert bootstrap_mean([0.0, 1.0, 1.0], strata=["a", "b", "b"]).known
 
 
 def test_images_of_one_prompt_are_averaged_and_not_counted():
@@ -55,8 +97,9 @@ def test_prompts_are_resampled_within_their_stratum():
 
 
 def test_an_interval_stays_within_what_can_be():
-    found = bootstrap_mean([0.0, 1.0], draws=2000)
+    found = bootstrap_mean([0.0, 1.0], within=(0.0, 1.0), draws=2000)
     assert (found.low, found.high) == (0.0, 1.0)
+    assert bootstrap_mean([0.0, 1.0], draws=2000).high > 1
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_does_not():

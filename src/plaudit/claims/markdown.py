@@ -27,10 +27,10 @@ def with_blocks(page: str, blocks: Mapping[str, str]) -> str:
     return page
 
 
-def picture(report: Mapping[str, Any], name: str, text: str) -> str:
-    """The picture of that name, nothing if the report has none."""
+def picture(report: Mapping[str, Any], name: str, text: str, *, folder: str = "") -> str:
+    """The picture of that name, which a click shows by itself, as large as it is; nothing if the report has none."""
     file = report["pictures"].get(name)
-    return f"![{text}]({file})" if file else ""
+    return f"[![{text}]({folder}{file})]({folder}{file})" if file else ""
 
 
 def estimate(found: Mapping[str, float], *, signed: bool = False, digits: int = 3) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plaudit.claims.markdown import number, table
+from plaudit.claims.markdown import number, picture, table
 from plaudit.claims.result_page import claim_cells
 from plaudit.core.whole_files import write_whole
 from plaudit.runs.files import read_json
@@ -129,7 +129,7 @@ def measured(system: System, reports: Mapping[str, Mapping[str, Any]]) -> str:
     pages = " and ".join(f"[{name}](results/{name}.md)" for name in system.files if name in reports)
     parts = [
         QUICK if report["settings"]["quick"] else "",
-        f"![{system.title}: {shows}](results/{report['pictures'][plot]})" if plot in report["pictures"] else "",
+        picture(report, plot, f"{system.title}: {shows}", folder="results/"),
         table(
             ("claim", "published", "measured", "bar", "met"),
             [_row_of(claim) for claim in _headline_claims(system, report)],

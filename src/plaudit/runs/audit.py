@@ -164,15 +164,17 @@ def _remarks(
 
 def _past_its_best(name: str, words: str, looks: Sequence[Look]) -> str | None:
     """Whether a look between the first and the last was better, the whole interval says, than the last."""
-    between = [(change.before, look.done, change) for look in looks[1:-1] if (change := _of(name, look, looks[-1]))]
+    others = looks[1:-1]
+    # The best of many looks is best by chance, too: they share one chance in twenty to be wrong (Bonferroni).
+    between = [(it.before, look.done, it) for look in others if (it := _of(name, look, looks[-1], many=len(others)))]
     _, done, since = max(between, key=lambda it: it[0], default=(0.0, 0, None))
     if since is None or not since.fell:
         return None
     return f"It was past its best: {words} was highest after {done} updates, and fell since, {since}."
 
 
-def _of(name: str, first: Look, last: Look) -> Change | None:
-    return _change(name, _pairs(name, first, last))
+def _of(name: str, first: Look, last: Look, *, many: int) -> Change | None:
+    return _change(name, _pairs(name, first, last), many=many)
 
 
 def _notable(change: Change) -> bool:
@@ -194,16 +196,16 @@ def _pairs(name: str, first: Look, last: Look) -> list[Array]:
     return found
 
 
-def _change(name: str, prompts: Sequence[Array]) -> Change | None:
-    """The change of a measure with its interval; None for fewer than two pairs."""
+def _change(name: str, prompts: Sequence[Array], *, many: int = 1) -> Change | None:
+    """The change of a measure with its interval, one of so `many`; None for fewer than two pairs."""
     if sum(pairs.shape[1] for pairs in prompts) < 2:
         return None
     values = np.concatenate(prompts, axis=1)
     apart = values[1] - values[0]
-    low, high = _interval(apart, made_up=2.0 if name == ACCURACY else 0.0)
+    low, high = _interval(apart, many=many, made_up=2.0 if name == ACCURACY else 0.0)
     if len(prompts) >= FEW_PROMPTS:
         by_prompt = np.array([float((pairs[1] - pairs[0]).mean()) for pairs in prompts])
-        ends = _interval(by_prompt)
+        ends = _interval(by_prompt, many=many)
         low, high = min(low, ends[0]), max(high, ends[1])
     if name == ACCURACY:
         # No share changes by more than all.
@@ -212,12 +214,15 @@ def _change(name: str, prompts: Sequence[Array]) -> Change | None:
     return Change(name=name, before=float(before), after=float(after), low=low, high=high, pairs=len(apart))
 
 
-def _interval(apart: Array, *, made_up: float = 0.0) -> tuple[float, float]:
-    """Student's for the mean of differences; `made_up`: further pairs, a quarter of them +1, a quarter -1, half 0."""
+def _interval(apart: Array, *, many: int = 1, made_up: float = 0.0) -> tuple[float, float]:
+    """Student's for the mean of differences, so wide that of `many` none is wrong in 95 %.
+
+    `made_up`: further pairs, a quarter of them +1, a quarter -1, half 0.
+    """
     count = len(apart) + made_up
     mean = float(apart.sum()) / count
     squares = float(np.square(apart - mean).sum()) + made_up * (0.5 + mean**2)
     # The made-up ones count in the mean of squares as they do in the paper; without them it is the usual unbiased one.
     variance = squares / (count if made_up else count - 1)
-    half = float(stdtrit(len(apart) - 1, 0.975)) * float(np.sqrt(variance / count))
+    half = float(stdtrit(len(apart) - 1, 1 - 0.025 / many)) * float(np.sqrt(variance / count))
     return mean - half, mean + half

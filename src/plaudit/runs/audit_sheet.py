@@ -3,11 +3,10 @@
 from typing import Any
 
 from plaudit.runs.audit import Audit, Change, audit
+from plaudit.runs.lineage import follows_rewards
 from plaudit.runs.looks import ACCURACY, COLOUR, DIVERSITY, DRIFT, SATURATION, read_looks
 from plaudit.runs.training_folder import TrainingFolder
 
-LESSONS = "plans"
-"""the method that follows no reward, but watches some"""
 MEASURES = {
     "reward": "reward that was trained on",
     "held_out": "held-out reward, never trained on",
@@ -25,12 +24,7 @@ def audit_of(folder: TrainingFolder) -> Audit:
     logged = {line["update"] for line in folder.lines() if any(name.startswith("look_") for name in line)}
     left = folder.manifest.get("weights_of", max(logged, default=0))
     looks = [look for look in read_looks(folder.path) if look.done in logged and look.done <= left]
-    return audit(looks, followed=follows_rewards(folder))
-
-
-def follows_rewards(folder: TrainingFolder) -> bool:
-    """Whether its rewards were trained on."""
-    return bool(folder.manifest.get("method") != LESSONS)
+    return audit(looks, followed=follows_rewards(folder.manifest))
 
 
 def measure(name: str, *, followed: bool = True) -> str:

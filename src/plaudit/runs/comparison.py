@@ -22,9 +22,7 @@ import numpy as np
 import torch
 
 from plaudit import __version__
-from plaudit.core.errors import BadConfig, PlauditError
-from plaudit.rewards.specs import parse_spec
-from plaudit.rewards.table import REWARDS
+from plaudit.core.errors import BadConfig
 from plaudit.runs.evaluation import FILE as EVALUATION
 from plaudit.runs.evaluation import EvaluationFolder
 from plaudit.runs.files import finite, read_json, slug, write_json
@@ -234,35 +232,6 @@ def table_of(
         overall=overall, followed=tuple(followed), seconds=cost.seconds / cost.images if cost.images else None,
         forwards=cost.forwards / cost.images if cost.images and cost.forwards is not None else None,
     )  # fmt: skip
-
-
-def followed_by_training(folder: Path, rewards: Sequence[str]) -> tuple[str, ...]:
-    """Those of the rewards that a training in the folder followed, whatever names it gave them; none if it is none."""
-    content = read_json(folder.expanduser() / "run.json")
-    if not isinstance(content, dict) or content.get("kind") != "training":
-        return ()
-    # What was loaded is there whether a preset or a flag named it.
-    loaded = (content.get("sources") or {}).get("rewards") or ()
-    followed = {_identity(str(one.get("name"))) for one in loaded}
-    return tuple(name for name in rewards if _identity(name) in followed)
-
-
-def trained_on(folder: Path, suite: str) -> list[str]:
-    """What a training in the folder noted, when it began, of the suite's prompts among its own; nothing if none."""
-    content = read_json(folder.expanduser() / "run.json")
-    noted = content.get("overlaps") if isinstance(content, dict) else None
-    wanted = "PocketEval" if suite == "pocket" else f"{suite}:"
-    return [said for said in noted or () if str(said).startswith(wanted)]
-
-
-def _identity(spec: str) -> str:
-    """The same for two names of one reward: a row's and its alias's."""
-    try:
-        name = parse_spec(spec, REWARDS).name
-    except PlauditError:
-        return spec
-    row = REWARDS.row_of(name)
-    return name if row is None else f"{row.target} {row.hub_id} {dict(row.arguments)}"
 
 
 def _distances(folder: EntrantFolder, judged: Sequence[Judged], group: int) -> Any:

@@ -1,11 +1,11 @@
-"""Trade-offs of compared systems as one SVG: the deciding measure against rewards, diversity and cost."""
+"""Trade-offs of compared systems as one SVG: the deciding measure, and the rewards, against diversity and cost."""
 
 import io
 from collections.abc import Mapping
 from typing import Any
 
 AXES = {
-    "reward": "rise of the rewards (spreads of the first one's pictures, mean)",
+    "reward": "rise of followed rewards, in spreads",
     "diversity": "distance between a prompt's pictures",
     "seconds": "seconds per image",
     "forwards": "forwards of networks per image",
@@ -28,8 +28,8 @@ def trade_offs(results: Mapping[str, Any]) -> bytes:
     columns = min(2, max(1, len(fronts)))
     rows = -(-max(1, len(fronts)) // columns)
     figure = Figure(figsize=(5.6 * columns, 3.8 * rows))
-    for number, against in enumerate(fronts, start=1):
-        _draw(figure.add_subplot(rows, columns, number), results, against)
+    for number, front in enumerate(fronts, start=1):
+        _draw(figure.add_subplot(rows, columns, number), results, front)
     figure.tight_layout()
     buffer = io.BytesIO()
     # No date and no random ids: the same numbers give the same file.
@@ -38,19 +38,21 @@ def trade_offs(results: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _draw(axes: Any, results: Mapping[str, Any], against: str) -> None:
-    measure, front = results["headline"], results["fronts"]["fronts"][against]
+def _draw(axes: Any, results: Mapping[str, Any], front: Mapping[str, Any]) -> None:
+    against, gain, points = front["against"], front["gain"], results["fronts"]["points"]
     places = {}
     for number, one in enumerate(results["entrants"]):
-        x, value = results["fronts"]["points"][one["name"]][against], one["measures"][measure]
-        places[one["name"]] = (x, value["value"])
-        errors = [[value["value"] - value["low"]], [value["high"] - value["value"]]]
-        colour = COLOUR if one["name"] in front else BEATEN
-        axes.errorbar(x, value["value"], yerr=errors, fmt="o", color=colour, capsize=3)
+        x, y = points[one["name"]][against], points[one["name"]][gain]
+        places[one["name"]] = (x, y)
+        colour = COLOUR if one["name"] in front["names"] else BEATEN
+        # A mean over several rewards has no interval of its own.
+        ends = one["measures"].get(gain)
+        errors = [[y - ends["low"]], [ends["high"] - y]] if ends else None
+        axes.errorbar(x, y, yerr=errors, fmt="o", color=colour, capsize=3)
         # Above and below in turn, so that names of neighbours stay apart.
         up = 7 if number % 2 == 0 else -13
-        axes.annotate(one["name"], (x, value["value"]), xytext=(6, up), textcoords="offset points", fontsize=8)
-    line = sorted(places[name] for name in front)
+        axes.annotate(one["name"], (x, y), xytext=(6, up), textcoords="offset points", fontsize=8)
+    line = sorted(places[name] for name in front["names"])
     axes.plot([x for x, _ in line], [y for _, y in line], color=COLOUR, alpha=0.4, linewidth=1)
     least, most = (end(x for x, _ in places.values()) for end in (min, max))
     if against in COSTS and 0 < least * MANY < most:
@@ -60,6 +62,6 @@ def _draw(axes: Any, results: Mapping[str, Any], against: str) -> None:
         # All at one place, as where cost was made equal: there is no spread to take margins of.
         axes.set_xlim(least - (abs(least) or 1), most + (abs(most) or 1))
     axes.set_xlabel(AXES[against])
-    axes.set_ylabel(measure)
+    axes.set_ylabel(AXES.get(gain, gain))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

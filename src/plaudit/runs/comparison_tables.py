@@ -14,8 +14,8 @@ from plaudit.suites.comparison import DISTANCE
 from plaudit.suites.comparison_results import flat_rows
 
 TABLE = "comparison.csv"
-FEW = 3
-"""prompts of a category, below which resampling them says too little"""
+FEW = 5
+"""prompts of a category, below which right and wrong say too little of how sure they are"""
 OFF = 0.2
 """of the budget, by which a cost may miss it before it is said"""
 
@@ -44,7 +44,7 @@ def write_comparison_tables(folder: Path) -> Path:
 def as_text(content: Row) -> str:
     """The results as a terminal shows them: how good, what it cost, the rewards, and who is better."""
     results = content["results"]
-    parts = [_quality(results), _rewards(results), *_left_out(results), _verdicts(results)]
+    parts = [_quality(results), _rewards(results), *_left_out(results), *_by_category(results), _verdicts(results)]
     parts += [plan_words(content)] if content["plan"].get("entrants") else []
     parts += [f"failed: {name}: {reason}" for name, reason in results["failed"].items()]
     return "\n\n".join(part for part in parts if part)
@@ -69,6 +69,15 @@ def plan_words(content: Row) -> str:
             f"{', '.join(missed)} missed the plan by more than {OFF:.0%}: read what was used, and compare on a machine "
             "that does nothing else"
         )
+    unequal = [
+        name for name, share in plan["entrants"].items()
+        if name in used and share["steps"] > 1 and abs(share["planned"] - plan["budget"]) > OFF * plan["budget"]
+    ]  # fmt: skip
+    if unequal:
+        said.append(
+            f"{', '.join(unequal)} does not cost the same: its steps were said, or no number of them comes within "
+            f"{OFF:.0%}"
+        )
     said = [f"equal {plan['equal']}: {number(plan['budget'])} {unit} an image, as {plan['reference']} takes", *said]
     return "\n  ".join(said)
 
@@ -85,7 +94,9 @@ def estimate(value: Row | None, *, sign: bool = False) -> str:
     if value is None:
         return ""
     form = "+.3f" if sign else ".3f"
-    return f"{value['value']:{form}} ({value['low']:{form}} to {value['high']:{form}})"
+    # A comparison of before there was the word has it not.
+    ends = f"{value['low']:{form}} to {value['high']:{form}}" if value.get("known", True) else "interval unknown"
+    return f"{value['value']:{form}} ({ends})"
 
 
 def _quality(results: Row) -> str:
@@ -139,6 +150,18 @@ def _left_out(results: Row) -> list[str]:
     return [aligned(["left out", "its rise if followed", "its rise if left out", "ahead", "kept"], rows)]
 
 
+def _by_category(results: Row) -> list[str]:
+    """The deciding measure of each category, a column for each system, with the difference to the first."""
+    cells: dict[str, list[str]] = {}
+    for row in results["categories"]:
+        moved = f" {row['change']['value']:+.3f}" if row["change"] else ""
+        cells.setdefault(row["category"], []).append(f"{row['value']['value']:.3f}{moved}")
+    if len(cells) < 2:
+        return []
+    names = [one["name"] for one in results["entrants"]]
+    return [aligned([results["headline"], *names], [[category, *row] for category, row in cells.items()])]
+
+
 def _verdicts(results: Row) -> str:
     lines = [f"{one['name']}: {one['words']}" for one in results["entrants"] if one["words"]]
     return "\n".join([*lines, *notes(results)])
@@ -160,10 +183,10 @@ def notes(results: Row) -> list[str]:
     for name, said in results["trained_on"].items():
         found.append(f"{name} says little here: {'; '.join(said)}.")
     fewest = min(row["prompts"] for row in results["categories"])
-    if fewest < FEW and len({row["category"] for row in results["categories"]}) > 1:
+    if fewest < FEW:
         found.append(
             f"A category has {fewest} prompt{'s' if fewest > 1 else ''} only: intervals of {results['headline']} are "
-            "narrower than they should be; take more --prompts."
+            "not to be relied on; take more --prompts."
         )
     return found
 

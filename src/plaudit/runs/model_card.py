@@ -26,7 +26,8 @@ from plaudit.generators.trained_part import (
     UNET_FOLDER,
 )
 from plaudit.generators.tuned import Chosen, Patch, choose, sampling_of
-from plaudit.runs.audit_sheet import follows_rewards, measure
+from plaudit.runs.audit_sheet import measure
+from plaudit.runs.lineage import follows_rewards, overlaps_in_markdown
 from plaudit.runs.looks import SAMPLES
 from plaudit.runs.training_folder import TrainingFolder
 
@@ -64,7 +65,7 @@ def card(folder: TrainingFolder, *, prompts: Sequence[str], config: Any) -> str:
         _before_and_after(folder) + _verdict(folder.manifest),
         f"## Base model\n\n{_base(chosen)}",
         f"## Rewards\n\n{_rewards(folder.manifest['sources'])}",
-        f"## Prompts\n\n{_prompts(prompts)}{_overlaps(folder.manifest)}",
+        f"## Prompts\n\n{_prompts(prompts)}{overlaps_in_markdown(folder.manifest)}",
         f"## How to use it\n\n{_how_to_use_it(folder.path, chosen, prompts[0])}",
         f"## Intended use and limits\n\n{_limits(folder)}",
         f"## Settings\n\n{_settings(folder, chosen.patches[-1], asdict(config))}",
@@ -118,8 +119,9 @@ def _updates(folder: TrainingFolder) -> int:
 
 def _before_and_after(folder: TrainingFolder) -> str:
     before, after = looks(folder)
+    followed = follows_rewards(folder.manifest)
     rows = [
-        f"| {measure(name, followed=follows_rewards(folder))} | {_number(value)} | {_number(after.get(name))} |"
+        f"| {measure(name, followed=followed)} | {_number(value)} | {_number(after.get(name))} |"
         for name, value in before.items()
     ]
     pictures = [it for it in sorted((folder.path / SAMPLES).glob("*.png")) if int(it.stem) <= _updates(folder)]
@@ -171,14 +173,6 @@ def _rewards(sources: Mapping[str, Any]) -> str:
 def _reward(source: Mapping[str, Any]) -> str:
     licence = f" (licence: {source['licence']})" if source.get("licence") else ""
     return f"{source['name']}{licence}"
-
-
-def _overlaps(manifest: Mapping[str, Any]) -> str:
-    """Which benchmarks' prompts are among them; nothing for trainings of before that was looked at."""
-    if "overlaps" not in manifest:
-        return ""
-    found = "\n".join(f"- {said}" for said in manifest["overlaps"])
-    return f"\n\nBenchmarks that they overlap with:\n\n{found}" if found else "\n\nNone of them is PocketEval's."
 
 
 def _prompts(prompts: Sequence[str]) -> str:

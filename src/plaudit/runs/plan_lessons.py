@@ -5,7 +5,7 @@ import torch
 
 from plaudit.core.errors import BadConfig
 from plaudit.core.random_streams import stream
-from plaudit.generators.described_images import read_described
+from plaudit.generators.described_images import DescribedImage, read_described
 from plaudit.generators.plan_policy import PlanPolicy
 from plaudit.methods.plan_sft import Lessons
 from plaudit.pocket.plans import PlannedScene, draw_planned
@@ -48,8 +48,20 @@ def _of_rows(task: LessonsTask, policy: PlanPolicy) -> Lessons:
     prompts, plans, tokens = [], [], []
     for start in range(0, count, AT_ONCE):
         some = [rows[number] for number in range(start, min(start + AT_ONCE, count))]
-        prompts += [row.draw_prompt(rng) for row in some]
+        asked = [row.draw_prompt(rng) for row in some]
+        for row, prompt in zip(some, asked, strict=True):
+            _check_words(row, prompt, policy)
+        prompts += asked
         plans += [row.detailed for row in some]
         images = torch.stack([row.picture(size, rng) for row in some])
         tokens.append(policy.encode_images(images.to(policy.device)).cpu())
     return Lessons(prompts=tuple(prompts), plans=tuple(plans), tokens=torch.cat(tokens))
+
+
+def _check_words(row: DescribedImage, prompt: str, policy: PlanPolicy) -> None:
+    """Raises BadConfig, with file and line, for words that the model cannot read: an update would stop at them."""
+    try:
+        policy.encode([prompt])
+        policy.words_of([row.detailed], cut=True)
+    except BadConfig as error:
+        raise BadConfig(f"{row.origin}: {error}") from error

@@ -11,8 +11,9 @@ from typing import Any
 
 from plaudit.core.whole_files import write_whole
 from plaudit.runs.audit import RULE, Audit
-from plaudit.runs.audit_sheet import audit_of, audit_table, follows_rewards, looks_table, measure
+from plaudit.runs.audit_sheet import audit_of, audit_table, looks_table, measure
 from plaudit.runs.curves import curve
+from plaudit.runs.lineage import follows_rewards
 from plaudit.runs.looks import SAMPLES
 from plaudit.runs.report_page import document
 from plaudit.runs.report_tables import where_they_are, write_tables
@@ -105,7 +106,7 @@ def _verdict(found: Audit) -> str:
 
 def _audit_sheet(folder: TrainingFolder, found: Audit) -> str:
     """What was measured before and after, what else is to be said, and the rule."""
-    followed = follows_rewards(folder)
+    followed = follows_rewards(folder.manifest)
     rows: list[list[Value | Cell]] = [
         [
             measure(row["measure"], followed=followed), row["before"], row["after"],
@@ -117,7 +118,8 @@ def _audit_sheet(folder: TrainingFolder, found: Audit) -> str:
     ]  # fmt: skip
     heads = ("measure", "before", "after", "change", "95 % interval of the change", "says", "pairs")
     table = sortable(heads, rows) if rows else "<p>No two looks have numbers of each picture.</p>"
-    remarks = "".join(f"<li>{escape(remark)}</li>" for remark in found.remarks)
+    seen = [f"{it}; what it measures of this model says little." for it in folder.manifest.get("overlaps") or ()]
+    remarks = "".join(f"<li>{escape(remark)}</li>" for remark in (*found.remarks, *seen))
     said = f"<ul>{remarks}</ul>" if remarks else ""
     return f"""<div class="card">{table}{said}
 <details><summary>The rule behind the verdict</summary><p>{escape(RULE)}</p></details></div>"""

@@ -150,7 +150,7 @@ def what_failed(error: OSError) -> str:
 
 def overview(entries: Iterable[Entry] = COMMANDS) -> str:
     """What `plaudit` alone prints, about all commands or some."""
-    rows = "\n".join(f"  {entry.name:<15}{entry.summary}" for entry in entries)
+    rows = "\n".join(f"  {entry.name:<17}{entry.summary}" for entry in entries)
     return (
         "usage: plaudit COMMAND ...\n\n"
         "Reward-driven text-to-image generation.\n\n"
@@ -173,7 +173,7 @@ def _run(arguments: list[str]) -> int:
     if len(arguments) == 2 and arguments[1] in HELP_FLAGS and _family(arguments[0]):
         print(overview(_family(arguments[0])), end="")
         return DONE
-    entry, rest = _find(arguments)
+    entry, rest = find_command(arguments)
     command: Command = entry.resolve()
     if any(argument in HELP_FLAGS for argument in _before_separator(rest)):
         print(help_page(command), end="")
@@ -182,7 +182,7 @@ def _run(arguments: list[str]) -> int:
     return command.run(parse(command, rest))
 
 
-def _find(arguments: list[str]) -> tuple[Entry, list[str]]:
+def find_command(arguments: list[str]) -> tuple[Entry, list[str]]:
     """The command, which may be two words, and what follows it."""
     first = arguments[0].lower()
     if first in COMMANDS:

@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from plaudit.runs.comparison import ComparisonFolder, EntrantFolder
     from plaudit.suites.comparison_cost import Bidder
+    from plaudit.suites.comparison_results import Spared
     from plaudit.suites.suite import Suite
 
 
@@ -112,6 +113,7 @@ def _suite(options: CompareOptions, headline: str, device: "torch.device") -> "S
 
 def _bench(options: CompareOptions) -> tuple[Bench, list[Entrant]]:
     """The rewards, loaded, and all systems, checked: a misspelling shows before anything is drawn."""
+    from plaudit.rewards.same_reward import also_followed
     from plaudit.rewards.specs import parse_spec
     from plaudit.rewards.table import REWARDS, load_reward, load_rewards
     from plaudit.runs.provenance import check_known, source_of
@@ -119,6 +121,7 @@ def _bench(options: CompareOptions) -> tuple[Bench, list[Entrant]]:
     from plaudit.shells.licences import tell_licences
     from plaudit.suites.table import is_board
 
+    _check_numbers(options)
     entrants = entrants_of(options.entrants, options.method or ("none",))
     texts = options.reward or default_reward_specs()
     specs = {parse_spec(text, REWARDS).label: text for text in texts}
@@ -132,8 +135,11 @@ def _bench(options: CompareOptions) -> tuple[Bench, list[Entrant]]:
     for entrant in entrants:
         check_model(DrawingOptions(model=entrant.model, method=entrant.method, steps=options.steps))
     held = {parse_spec(text, REWARDS).label: text for text in options.held_out}
-    if both := set(specs) & set(held):
-        raise WrongUsage(f"{sorted(both)[0]!r} cannot be followed and held out at once; name it once")
+    if both := also_followed(held, specs):
+        same = "" if both[0] == both[1] else f": it is the same as {both[1]!r}"
+        raise WrongUsage(f"{both[0]!r} cannot be followed and held out at once{same}; name it once")
+    if grouped := [text for text in options.held_out if parse_spec(text, REWARDS).normalise]:
+        raise WrongUsage(f"{grouped[0]!r} is held out and shown raw, as all scores are; leave normalise out")
     named = {label: parse_spec(text, REWARDS).name for label, text in {**specs, **held}.items()}
     for name in named.values():
         check_known(REWARDS, name)
@@ -152,6 +158,17 @@ def _bench(options: CompareOptions) -> tuple[Bench, list[Entrant]]:
         images_per_prompt=options.images_per_prompt, batch_size=options.batch_size, memory=options.memory,
     )  # fmt: skip
     return bench, entrants
+
+
+def _check_numbers(options: CompareOptions) -> None:
+    """Raises WrongUsage for a number that cannot be."""
+    whole = ("steps", "batch_size", "images_per_prompt", "prompts")
+    given = {name: getattr(options, name) for name in whole}
+    for name, value in given.items():
+        if value is not None and value < 1:
+            raise WrongUsage(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if options.memory is not None and options.memory <= 0:
+        raise WrongUsage(f"--memory must be above 0 gigabytes, got {options.memory:g}")
 
 
 def _settings(options: CompareOptions, bench: Bench) -> dict[str, Any]:
@@ -236,9 +253,10 @@ def _conclude(
     failed: Mapping[str, str],
 ) -> dict[str, Any]:  # fmt: skip
     """The results, written to the folder with everything that is made of them. Raises BadConfig if all failed."""
-    from plaudit.runs.comparison import followed_by_training, table_of, trained_on
+    from plaudit.runs.comparison import table_of
     from plaudit.runs.comparison_report import write_comparison_report
     from plaudit.runs.comparison_tables import write_comparison_tables
+    from plaudit.runs.lineage import followed_by_training, trained_on
     from plaudit.suites.comparison_results import results_of
 
     names = list(bench.all_rewards())
@@ -248,21 +266,51 @@ def _conclude(
         table_of(
             entrant.name, place, rows, names, overall=bench.suite.overall,
             followed=tuple({**dict.fromkeys(entrant.followed(list(bench.specs))),
-                            **dict.fromkeys(followed_by_training(Path(entrant.model), names))}),
+                            **dict.fromkeys(followed_by_training(entrant.model, names))}),
         )
         for entrant, place in drawn.items()
     ]  # fmt: skip
-    without = {one.name: one.without for one in drawn if one.without is not None}
+    followed = {table.name: table.followed for table in tables}
+    texts = bench.suite.texts()
     folder.content["results"] = {
-        **results_of(tables, without=without), "failed": dict(failed), "prompts": len(tables[0].prompts),
+        **results_of(tables, without=_spared(list(drawn), followed)), "failed": dict(failed),
+        "prompts": len(tables[0].prompts),
         "rows": list(rows),
-        "trained_on": {one.name: said for one in drawn if (said := trained_on(Path(one.model), bench.suite.name))},
+        "trained_on": {one.name: said for one in drawn if (said := trained_on(one.model, bench.suite.name, texts))},
         "rewards": names, "held_out": list(bench.held_out),
     }  # fmt: skip
     folder.save()
     write_comparison_tables(folder.path)
     write_comparison_report(folder.path)
     return folder.content
+
+
+def _spared(drawn: "Sequence[Entrant]", followed: Mapping[str, Sequence[str]]) -> "dict[str, Spared]":
+    """Whose rewards are all of another's but one: a method told to leave it out, or a training that had it not.
+
+    Trainings are held against each other if the same model is below both.
+    """
+    from plaudit.suites.comparison_results import Spared
+
+    found = {
+        one.name: Spared(reward=one.without, whole=replace(one, without=None).name)
+        for one in drawn if one.without is not None
+    }  # fmt: skip
+    trained = [one for one in drawn if one.method == "none" and followed[one.name]]
+    for one in trained:
+        for other in trained:
+            more = set(followed[other.name]) - set(followed[one.name])
+            alike = set(followed[one.name]) < set(followed[other.name]) and len(more) == 1
+            if alike and _beginning(one) == _beginning(other):
+                found.setdefault(one.name, Spared(reward=more.pop(), whole=other.name))
+    return found
+
+
+def _beginning(entrant: Entrant) -> tuple[str, int | None]:
+    """The model below all trainings, and the steps it was asked to draw in."""
+    from plaudit.generators.tuned import choose
+
+    return choose(entrant.model).model, entrant.sampling_steps
 
 
 def _free_place() -> Path:

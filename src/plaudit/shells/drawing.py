@@ -44,6 +44,7 @@ def set_up(options: DrawingOptions, *, images: int | None = None) -> Workshop:
     Raises UnknownName or BadConfig for what cannot work.
     """
     options = spell_out(options)
+    from plaudit.rewards.same_reward import also_followed
     from plaudit.rewards.table import REWARDS, load_reward, load_rewards, read_spec
     from plaudit.runs.provenance import check_known, source_of
     from plaudit.shells.fitting import fit_memory
@@ -54,8 +55,11 @@ def set_up(options: DrawingOptions, *, images: int | None = None) -> Workshop:
     if options.guard_held_out and not options.held_out:
         raise BadConfig("--guard-held-out watches a held-out reward; name one with --held-out")
     held_names = [read_spec(options.held_out)[0]] if options.held_out else []
-    if set(held_names) & {name for name, _ in specs}:
-        raise BadConfig(f"{options.held_out!r} cannot be optimised and held out at once")
+    if both := also_followed(held_names, [name for name, _ in specs]):
+        raise BadConfig(
+            f"{options.held_out!r} cannot be optimised and held out at once"
+            + ("" if both[0] == both[1] else f": it is the same as {both[1]!r}")
+        )
     check_model(options)
     for name in [name for name, _ in specs] + held_names:
         check_known(REWARDS, name)
@@ -148,9 +152,10 @@ def load_model(
     """The model with what is laid over it, as it fits the device if that is known, and where both come from."""
     from plaudit.generators.table import GENERATORS, load_generator
     from plaudit.runs.provenance import source_of_model
+    from plaudit.shells.fitting import unplanned_precision
 
     chosen = chosen_model(options)
-    home, dtype = (device, None) if fit is None else (fit.home, fit.dtype)
+    home, dtype = (device, unplanned_precision(chosen, device)) if fit is None else (fit.home, fit.dtype)
     generator = load_generator(
         options.model or chosen.model, device=home, dtype=dtype, steps=options.sampling_steps, lora=options.lora,
         lora_scale=options.lora_scale,

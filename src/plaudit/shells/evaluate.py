@@ -52,7 +52,9 @@ class EvaluateOptions(DrawingOptions):
 
 def run(options: EvaluateOptions) -> int:
     """Draw the suite's prompts, judge the pictures, print the scores."""
+    _check_rewards(options)
     suite = _suite(options)
+    learned_from = _trained_on(options, suite)
     from plaudit.suites.run import draw_and_judge, rows_to_draw
 
     count = suite.images_per_prompt if options.images_per_prompt is None else options.images_per_prompt
@@ -81,8 +83,23 @@ def run(options: EvaluateOptions) -> int:
                 f"stopped by Ctrl-C; {len(judged)} of {len(every)} images are kept in {str(folder.path)!r}, "
                 "and the same command goes on"
             ) from error
-    _tell(judged, suite, options, folder)
+    _tell(judged, suite, options, folder, learned_from)
     return 0
+
+
+def _check_rewards(options: EvaluateOptions) -> None:
+    """Raises WrongUsage for rewards that nobody would ask: a board is scored by them, or a method follows them."""
+    try:
+        board = is_board(options.suite)
+    except UnknownName as error:
+        raise WrongUsage(str(error)) from error
+    if board:
+        return
+    instead = f"{options.suite!r} has a judge of its own; to see rewards of its pictures, too, take: plaudit compare"
+    if options.reward and options.method == "none":
+        raise WrongUsage(f"--reward is for a board or a --method, and {instead}")
+    if options.held_out and not options.guard_held_out:
+        raise WrongUsage(f"--held-out is for a board, or with --guard-held-out, and {instead}")
 
 
 def about(suite: "Suite") -> dict[str, Any]:
@@ -93,10 +110,7 @@ def about(suite: "Suite") -> dict[str, Any]:
 
 def _suite(options: EvaluateOptions) -> "Suite":
     """The suite that is named, to be scored by what is named. Raises WrongUsage for a name that is not there."""
-    try:
-        board = is_board(options.suite)
-    except UnknownName as error:
-        raise WrongUsage(str(error)) from error
+    board = is_board(options.suite)
     from plaudit.shells.drawing import device_of
 
     device = device_of(options.device)
@@ -107,21 +121,17 @@ def _suite(options: EvaluateOptions) -> "Suite":
             "not the benchmark's number",
             file=sys.stderr,
         )
-    for said in _trained_on(options, suite):
-        print(f"plaudit: {said}; what it measures of this model says little", file=sys.stderr)
     return suite
 
 
 def _trained_on(options: EvaluateOptions, suite: "Suite") -> list[str]:
-    """What the model's training, if it has one here, noted when it began of this suite's prompts."""
-    wanted = "PocketEval" if options.suite == "pocket" else f"{suite.name}:"
-    found: list[str] = []
-    for named in (options.model, options.lora):
-        try:
-            manifest = json.loads((Path(named) / "run.json").read_text(encoding="utf-8")) if named else {}
-        except (OSError, ValueError):
-            continue
-        found += [said for said in manifest.get("overlaps") or () if said.startswith(wanted)]
+    """What the trainings behind the model, if there are any, learned from of this suite's prompts; said on stderr."""
+    from plaudit.runs.lineage import trained_on
+
+    texts = suite.texts()
+    found = [said for named in (options.model, options.lora) for said in trained_on(named, suite.name, texts)]
+    for said in found:
+        print(f"plaudit: {said}; what it measures of this model says little", file=sys.stderr)
     return found
 
 
@@ -198,16 +208,18 @@ def _live(judged: "Sequence[Judged]", suite: "Suite") -> str:
 
 
 def _tell(
-    judged: "Sequence[Judged]", suite: "Suite", options: EvaluateOptions, folder: "EvaluationFolder | None"
-) -> None:
+    judged: "Sequence[Judged]", suite: "Suite", options: EvaluateOptions, folder: "EvaluationFolder | None",
+    learned_from: Sequence[str],
+) -> None:  # fmt: skip
     """Sum up, into the folder and on stdout."""
     from plaudit.shells.evaluation_table import as_table
     from plaudit.suites.run import score
 
     scores = score(judged, overall=suite.overall, parts=suite.parts)
+    told = about(suite) | {"trained_on": list(learned_from)}
     if folder:
-        folder.finish(scores, about(suite))
-    said = {**asdict(scores), "suite": about(suite)}
+        folder.finish(scores, told)
+    said = {**asdict(scores), "suite": told}
     print(json.dumps(said, ensure_ascii=False) if options.json else as_table(scores, suite))
 
 

@@ -62,9 +62,7 @@ def _line(label: str, estimates: "Sequence[Estimate | None]", widths: Sequence[i
 def _cell(estimate: "Estimate | None", width: int) -> str:
     if estimate is None:
         return " " * (width + INTERVAL)
-    # One prompt says nothing of how far another would be from it.
-    certain = estimate.prompts == 1 and estimate.low == estimate.high
-    interval = "unknown" if certain else f"{estimate.low:.3f} to {estimate.high:.3f}"
+    interval = f"{estimate.low:.3f} to {estimate.high:.3f}" if estimate.known else "unknown"
     return f"{estimate.value:<{width}.3f}{interval:<{INTERVAL}}"
 
 

@@ -211,6 +211,8 @@ def set_up(options: ArGrpoOptions, task: "ArTask", team: "Team") -> Workplace:
     return Workplace(
         trainer=trainer, watched=watched, sources={**sources(), "distribution": told}, draw=draw,
         network=policy.transformer, generator=generator, sampling=asdict(final),
+        # With LOO-FID alone the rewards of pictures are there to be looked at.
+        follows=task.config.instance_weight != 0,
     )  # fmt: skip
 
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from plaudit.methods.learner import Learner
     from plaudit.presets.task import Task
     from plaudit.rewards.reward import Reward
-    from plaudit.runs.looks import FixedLook
-    from plaudit.runs.training import Keeping
+    from plaudit.runs.training import Keeping, Look
     from plaudit.runs.training_folder import TrainingFolder
 
 LOOK_PROMPTS, LOOK_IMAGES = 6, 4
@@ -69,6 +68,8 @@ class Workplace:
     """what the model says of these B images in words, such as the plan it draws each after"""
     taught: Sequence[str] = ()
     """prompts that it learns from besides the trainer's own"""
+    follows: bool = True
+    """whether the reward is trained on, and not only watched"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +116,19 @@ def run(options: TrainingOptions, method: Method) -> int:
 
 
 def tell_overlaps(folder: "TrainingFolder", place: Workplace) -> None:
-    """Say, here and in the training's folder, which benchmarks' prompts are trained on, if any are."""
+    """Say, here and in the training's folder, which benchmarks' prompts are trained on, if any are.
+
+    Only of those whose prompts are on this machine; all prompts that are trained on are written down, so that others
+    can be held against them when they are evaluated.
+    """
+    from plaudit.runs.lineage import write_training_prompts
     from plaudit.suites.prompt_overlap import benchmarks_at_hand, overlaps
 
-    found = [str(it) for it in overlaps([*place.trainer.prompts, *place.taught], benchmarks_at_hand()) if it.any]
-    folder.manifest["overlaps"] = found
+    learned, known = [*place.trainer.prompts, *place.taught], benchmarks_at_hand()
+    found = [str(it) for it in overlaps(learned, known) if it.any]
+    write_training_prompts(folder.path, learned)
+    folder.manifest |= {"overlaps": found, "held_against": list(known), "follows": place.follows}
+    folder.save()
     for said in found:
         print(f"plaudit: {said}; what it measures of this model says little", file=sys.stderr)
 
@@ -132,6 +141,7 @@ def load_judges(
     Raises UnknownName, with the nearest match, or BadConfig, before anything is loaded.
     """
     from plaudit.generators.table import GENERATORS
+    from plaudit.rewards.same_reward import also_followed
     from plaudit.rewards.table import REWARDS, load_reward, load_rewards, read_spec
     from plaudit.runs.provenance import check_known, source_of
     from plaudit.shells.drawing import device_of
@@ -141,8 +151,11 @@ def load_judges(
     specs = [read_spec(spec) for spec in task.rewards]
     held_names = [read_spec(task.held_out)[0]] if task.held_out else []
     names = [name for name, _ in specs] + held_names
-    if set(held_names) & {name for name, _ in specs}:
-        raise BadConfig(f"{task.held_out!r} cannot be trained on and held out at once")
+    if both := also_followed(held_names, [name for name, _ in specs]):
+        raise BadConfig(
+            f"{task.held_out!r} cannot be trained on and held out at once"
+            + ("" if both[0] == both[1] else f": it is the same as {both[1]!r}")
+        )
     for table, name in ((GENERATORS, task.model), *((REWARDS, name) for name in names)):
         check_known(table, name)
     if team.leads:
@@ -217,7 +230,7 @@ def _train(folder: "TrainingFolder", place: Workplace, keeping: "Keeping", optio
             show(update)
 
 
-def look_at(folder: Path, place: Workplace) -> "FixedLook":
+def look_at(folder: Path, place: Workplace) -> "Look":
     """A look at some of the prompts, spread over the list, with noises that never change.
 
     Of the averaged weights, if an average is kept.
@@ -239,9 +252,11 @@ def look_at(folder: Path, place: Workplace) -> "FixedLook":
         with torch.no_grad(), trainer.learner.averaged():
             return place.tell(texts, keys) if place.tell is not None else ()
 
-    return FixedLook(
+    fixed = FixedLook(
         folder=folder, draw=draw, tell=tell, prompts=shown, scores=place.watched, batch_size=trainer.config.batch_size
     )
+    # Beside pictures a method may measure what is its own, as the losses of lessons that are held out.
+    return lambda done: {**fixed(done), **getattr(trainer, "look", dict)()}
 
 
 def _finish(folder: "TrainingFolder", place: Workplace, keeping: "Keeping") -> None:

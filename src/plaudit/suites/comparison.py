@@ -56,7 +56,8 @@ class Table:
 
     def mean(self, measure: str) -> Estimate:
         """The measure and its interval."""
-        return bootstrap_mean(self.scores[measure], strata=self.strata(measure))
+        shares = (0.0, 1.0) if measure == ACCURACY else None
+        return bootstrap_mean(self.scores[measure], strata=self.strata(measure), within=shares)
 
     def of_category(self, category: str) -> "Table":
         """The same of one category's prompts alone."""
@@ -127,7 +128,8 @@ def difference(table: Table, reference: Table, measure: str) -> Difference:
     check_paired(table, reference, measure)
     after, before = table.scores[measure], reference.scores[measure]
     strata = table.strata(measure)
-    change = paired_difference(after, before, strata=strata)
+    shares = (-1.0, 1.0) if measure == ACCURACY else None
+    change = paired_difference(after, before, strata=strata, within=shares)
     chance = sign_flip_test(after - before, strata=strata)
     wins, ties = win_rate(after, before)
     return Difference(
@@ -265,6 +267,6 @@ def _beats(one: Point, other: Point) -> bool:
 
 
 def _verdict(change: Estimate, corrected: float) -> Verdict:
-    if corrected < 1 - LEVEL and change.low > 0:
-        return "better"
-    return "worse" if corrected < 1 - LEVEL and change.high < 0 else "cannot tell"
+    if not change.known or corrected >= 1 - LEVEL:
+        return "cannot tell"
+    return "better" if change.low > 0 else "worse" if change.high < 0 else "cannot tell"

@@ -1,7 +1,7 @@
 """From tables of scores to what a comparison says: numbers for JSON and CSV, and a verdict in words for each system."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from plaudit.core.errors import BadConfig
@@ -21,13 +21,26 @@ from plaudit.suites.comparison import (
 )
 
 Row = dict[str, Any]
+REWARD = "reward"
+ENDS = ("value", "low", "high")
+SIGNS = {"diversity": 1, "seconds": -1, "forwards": -1}
+"""what a gain is held against, and whether more of it is better"""
 
 
-def results_of(tables: Sequence[Table], *, without: Mapping[str, str] | None = None) -> Row:
+@dataclass(frozen=True, kw_only=True)
+class Spared:
+    """Which reward a system leaves out of those that another, alike in all else, follows."""
+
+    reward: str
+    whole: str
+    """the other's name"""
+
+
+def results_of(tables: Sequence[Table], *, without: Mapping[str, Spared] | None = None) -> Row:
     """All that follows from the tables, as JSON types: each system against the first one, and the fronts.
 
-    `without`: of the systems that leave one reward out, by their names, which one that is. Raises BadConfig if there
-    is no table, or they are not paired.
+    `without`: what the systems that leave one reward out, by their names, are to be held against. Raises BadConfig if
+    there is no table, or they are not paired.
     """
     if not tables:
         raise BadConfig("no system finished, so there is nothing to compare")
@@ -73,45 +86,53 @@ def category_rows(tables: Sequence[Table], measure: str) -> list[Row]:
     return rows
 
 
-def left_out_rows(tables: Sequence[Table], without: Mapping[str, str]) -> list[Row]:
-    """For each system that leaves a reward out, that reward's rise, beside the system's that follows all of them.
+def left_out_rows(tables: Sequence[Table], without: Mapping[str, Spared]) -> list[Row]:
+    """For each system that leaves a reward out, that reward's rise, beside the system's that follows it, too.
 
-    That one is the first that follows the same rewards and the one that is left out; without one there is no row.
+    Where that one is not among the tables there is no row.
     """
+    named = {table.name: table for table in tables}
     rows = []
     for table in tables:
-        if (reward := without.get(table.name)) is None:
-            continue
-        everything = {*table.followed, reward}
-        whole = next((one for one in tables if set(one.followed) == everything), None)
-        if whole is not None:
-            (row,) = left_out(tables[0], whole, {reward: table})
-            rows.append({"entrant": table.name, "whole": whole.name, **asdict(row)})
+        spared = without.get(table.name)
+        if spared is not None and spared.whole in named:
+            (row,) = left_out(tables[0], named[spared.whole], {spared.reward: table})
+            rows.append({"entrant": table.name, "whole": spared.whole, **asdict(row)})
     return rows
 
 
 def fronts_of(tables: Sequence[Table], carried: Mapping[str, Sequence[Carried]], headline: str) -> Row:
-    """The systems that no other beats, by what the headline is held against; the numbers of each beside it."""
+    """The systems that no other beats: the headline against reward, diversity and cost, and reward against both.
+
+    Reward is the mean rise, in spreads of the first system's pictures, of the rewards that any of the systems follows,
+    but not of the headline itself; a witness that nobody follows has no part in it. With nothing followed it is of all.
+    """
+    pursued = {name for table in tables for name in table.followed} - {headline}
+    counted = pursued or {name for table in tables for name in table.rewards()} - {headline}
     gains: dict[str, dict[str, float | None]] = {}
     for table in tables:
-        rises = [one.spreads for one in carried.get(table.name, ()) if one.spreads is not None]
+        its = [one for one in carried.get(table.name, ()) if one.reward in counted]
+        rises = [one.spreads for one in its if one.spreads is not None]
         first = table is tables[0]
         gains[table.name] = {
             headline: table.mean(headline).value,
-            "reward": sum(rises) / len(rises) if rises else (0.0 if first and table.rewards() else None),
+            REWARD: sum(rises) / len(rises) if rises else (0.0 if first and counted else None),
             "diversity": table.mean(DISTANCE).value if DISTANCE in table.scores else None,
             "seconds": table.seconds,
             "forwards": table.forwards,
         }
-    fronts = {}
-    for against, sign in (("reward", 1), ("diversity", 1), ("seconds", -1), ("forwards", -1)):
+    axes = [(headline, against) for against in (REWARD, *SIGNS)] + [(REWARD, against) for against in SIGNS]
+    fronts = []
+    for gain, against in axes:
+        sign = SIGNS.get(against, 1)
         points = [
-            Point(name=name, gains=(found[headline] or 0.0, sign * value))
-            for name, found in gains.items() if (value := found[against]) is not None
-        ]  # fmt: skip
+            Point(name=name, gains=(high, sign * value))
+            for name, found in gains.items()
+            if (value := found[against]) is not None and (high := found[gain]) is not None
+        ]
         if len(points) == len(tables):
-            fronts[against] = list(pareto_front(points))
-    return {"of": headline, "points": gains, "fronts": fronts}
+            fronts.append({"gain": gain, "against": against, "names": list(pareto_front(points))})
+    return {"of": headline, "rewards": sorted(counted), "points": gains, "fronts": fronts}
 
 
 def verdict_words(one: Difference, others: Mapping[str, Difference], followed: Sequence[str], *, compared: int) -> str:
@@ -135,26 +156,38 @@ def verdict_words(one: Difference, others: Mapping[str, Difference], followed: S
 
 
 def flat_rows(results: Row) -> list[Row]:
-    """One row for each system and measure, for a CSV file."""
+    """One row for each system and measure, and for each system and category, for a CSV file."""
     rows = []
     for entrant in results["entrants"]:
         for measure, value in entrant["measures"].items():
-            found = entrant["differences"].get(measure)
-            wins = (found or {}).get("wins") or {}
+            found = entrant["differences"].get(measure) or {}
+            wins = found.get("wins") or {}
             rows.append(
                 {
-                    "entrant": entrant["name"], "measure": measure, "followed": measure in entrant["followed"],
-                    "value": value["value"], "low": value["low"], "high": value["high"], "prompts": value["prompts"],
-                    "reference": results["reference"] if found else "",
-                    **{f"change_{end}": found["change"][end] if found else "" for end in ("value", "low", "high")},
-                    **{f"wins_{end}": wins.get(end, "") for end in ("value", "low", "high")},
-                    "ties": found["ties"] if found else "", "p_corrected": found["corrected"] if found else "",
-                    "verdict": found["verdict"] if found else "",
+                    **_flat(results, entrant["name"], measure, value, found.get("change")),
+                    "followed": measure in entrant["followed"],
+                    **{f"wins_{end}": wins.get(end, "") for end in ENDS},
+                    "ties": found.get("ties", ""), "p_corrected": found.get("corrected", ""),
+                    "verdict": found.get("verdict", ""),
                     "seconds_per_image": _or_empty(entrant["seconds"]),
                     "forwards_per_image": _or_empty(entrant["forwards"]),
                 }
             )  # fmt: skip
+    heads = list(rows[0])
+    for part in results["categories"]:
+        flat = _flat(results, part["entrant"], results["headline"], part["value"], part["change"])
+        rows.append(dict.fromkeys(heads, "") | flat | {"category": part["category"]})
     return rows
+
+
+def _flat(results: Row, name: str, measure: str, value: Row, change: Row | None) -> Row:
+    """What rows of whole suites and of categories have in common."""
+    return {
+        "entrant": name, "measure": measure, "category": "", "followed": "",
+        "value": value["value"], "low": value["low"], "high": value["high"], "prompts": value["prompts"],
+        "reference": results["reference"] if change else "",
+        **{f"change_{end}": change[end] if change else "" for end in ENDS},
+    }  # fmt: skip
 
 
 def _entrant(
@@ -184,9 +217,9 @@ def _about_rewards(one: Difference, others: Mapping[str, Difference], followed: 
     if not own:
         return ""
     rose = own.count("better")
-    said = f" Of the rewards that it follows {rose} of {len(own)} rose"
+    said = f" Of the rewards that it follows {rose} of {len(own)} clearly rose"
     if held_out:
-        said += f"; of those that it does not, {held_out.count('better')} of {len(held_out)} rose and "
+        said += f"; of those that it does not, {held_out.count('better')} of {len(held_out)} did and "
         said += f"{held_out.count('worse')} fell"
     if rose and one.verdict == "worse" and one.measure not in followed:
         said += f". Rewards up and {one.measure} down: it pleases the rewards, and not the prompt"

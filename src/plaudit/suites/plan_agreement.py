@@ -70,7 +70,7 @@ def plan_scores(plans: Sequence[str], seen: Sequence[Scene], prompts: Sequence[E
         meets=_mean([(prompt, it.meets) for prompt, it in pairs]),
         agrees=_mean(shares) if shares else None,
         agrees_whole=_mean(wholes) if wholes else None,
-        words=_mean([(prompt, it.words) for prompt, it in pairs]),
+        words=_mean([(prompt, it.words) for prompt, it in pairs], within=None),
     )
 
 
@@ -87,11 +87,12 @@ def plan_verdict(plan: str, seen: Scene, request: Request) -> PlanVerdict:
     )
 
 
-def _mean(found: Sequence[tuple[EvalPrompt, float]]) -> Estimate:
-    """The mean of the tasks' means over prompts, of each its pictures' mean."""
+def _mean(found: Sequence[tuple[EvalPrompt, float]], *, within: tuple[float, float] | None = (0.0, 1.0)) -> Estimate:
+    """The mean of the tasks' means over prompts, of each its pictures' mean; `within` what it can be."""
     of_prompt: dict[int, list[float]] = {}
     tasks: dict[int, str] = {}
     for prompt, value in found:
         of_prompt.setdefault(prompt.index, []).append(float(value))
         tasks[prompt.index] = prompt.request.task
-    return bootstrap_mean([sum(values) / len(values) for values in of_prompt.values()], strata=list(tasks.values()))
+    means = [sum(values) / len(values) for values in of_prompt.values()]
+    return bootstrap_mean(means, strata=list(tasks.values()), within=within)

@@ -26,6 +26,8 @@ from plaudit.suites.suite import Opinion, Overall, Suite, SuitePrompt
 
 BATCH_SIZE = 16
 """images drawn at once where no method decides it; does not change them"""
+SHARES = (0.0, 1.0)
+"""what a share can be"""
 
 Draw = Callable[[Sequence[str], Sequence[int] | None], Iterator[Step]]
 """A method at work on prompts, on all of their rows or some."""
@@ -180,7 +182,9 @@ def score(judged: Sequence[Judged], *, overall: Overall = "categories", parts: S
     seen = [images for images in compared if not images[0].unseen]
     unseen = [images for images in compared if images[0].unseen]
     return Scores(
-        accuracy=_mean([_share_right(images) for images in strict], _categories(strict), overall) if strict else None,
+        accuracy=_mean([_share_right(images) for images in strict], _categories(strict), overall, within=SHARES)
+        if strict
+        else None,
         tasks={name: _accuracy(some) for name, some in _by_category(strict).items()},
         score=_measured(prompts, lambda one: one.score, overall),
         parts={
@@ -221,8 +225,10 @@ def _measured(
     )
 
 
-def _mean(values: Sequence[float], categories: Sequence[str], overall: Overall) -> Estimate:
-    return bootstrap_mean(values, strata=categories if overall == "categories" else None)
+def _mean(
+    values: Sequence[float], categories: Sequence[str], overall: Overall, *, within: tuple[float, float] | None = None
+) -> Estimate:
+    return bootstrap_mean(values, strata=categories if overall == "categories" else None, within=within)
 
 
 def _categories(prompts: Sequence[Sequence[Judged]]) -> list[str]:

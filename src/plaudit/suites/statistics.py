@@ -2,9 +2,11 @@
 
 Prompts are what is sampled; the images of one prompt (its seeds) resemble each other, so they are averaged, not
 counted as so many observations. Means and paired differences: percentile bootstrap (Efron & Tibshirani 1993),
-widened by sqrt(n / (n - 1)), since resampling n values underestimates their spread by that factor (Hesterberg
-2015). Shares: Wilson's score interval (1927) with the number of observations that the prompts' spread amounts to,
-which, unlike a bootstrap, does not claim certainty when every outcome was the same.
+widened by sqrt(n / (n - 1)), since resampling n values underestimates their spread by that factor, and by what
+Student's t is wider than the normal distribution, since that spread is a guess from few (Hesterberg 2015); with
+strata, Satterthwaite's (1946) degrees of freedom. Shares: Wilson's score interval (1927) with the number of
+observations that the prompts' spread amounts to, which, unlike a bootstrap, does not claim certainty when every outcome
+was the same.
 """
 
 import math
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 from plaudit.core.errors import BadConfig
 
@@ -34,16 +37,25 @@ class Estimate:
     high: float
     prompts: int
     """how many it rests on"""
+    known: bool = True
+    """whether any two prompts could be compared: one alone, or one in each stratum, shows no spread, and both ends
+    are the value"""
 
 
 def bootstrap_mean(
-    values: ArrayLike, *, strata: Sequence[str] | None = None, seed: int = 0, draws: int = DRAWS
+    values: ArrayLike,
+    *,
+    strata: Sequence[str] | None = None,
+    within: tuple[float, float] | None = None,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> Estimate:
     """The mean over prompts of `values`, (P,) or (P, S) with S images per prompt, and its interval.
 
     With `strata`, P labels, it is the mean of the strata's means (GenEval's overall score, with tasks as
-    strata), and prompts are resampled within their stratum. A stratum of one prompt adds no width. Raises
-    BadConfig if there is no prompt.
+    strata), and prompts are resampled within their stratum. A stratum of one prompt adds no width. `within`: the
+    least and the greatest value there can be, if there are any, beyond which no interval reaches. Raises BadConfig
+    if there is no prompt.
     """
     per_prompt = _per_prompt(values)
     labels = np.zeros(len(per_prompt), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
@@ -52,19 +64,28 @@ def bootstrap_mean(
     rng = np.random.default_rng(seed)
     groups = [per_prompt[labels == label] for label in range(labels.max() + 1)]
     value = float(np.mean([group.mean() for group in groups]))
-    drawn = np.mean([_resampled_means(group, rng, draws) for group in groups], axis=0)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(value=value, low=float(low), high=float(high), prompts=len(per_prompt))
+    off = np.mean([_resampled_errors(group, rng, draws) for group in groups], axis=0)
+    low, high = value + _widening(groups) * np.quantile(off, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if within is not None:
+        low, high = max(low, within[0]), min(high, within[1])
+    return Estimate(
+        value=value, low=float(low), high=float(high), prompts=len(per_prompt),
+        known=any(len(group) > 1 for group in groups),
+    )  # fmt: skip
 
 
 def paired_difference(
-    after: ArrayLike, before: ArrayLike, *, strata: Sequence[str] | None = None, seed: int = 0
-) -> Estimate:
-    """The mean of `after` less `before`, (P,) or (P, S) each, the same images in the same places."""
+    after: ArrayLike, before: ArrayLike, *, strata: Sequence[str] | None = None,
+    within: tuple[float, float] | None = None, seed: int = 0,
+) -> Estimate:  # fmt: skip
+    """The mean of `after` less `before`, (P,) or (P, S) each, the same images in the same places.
+
+    `within`: the least and the greatest difference there can be. Raises BadConfig for other shapes.
+    """
     first, second = np.asarray(after, dtype=np.float64), np.asarray(before, dtype=np.float64)
     if first.shape != second.shape:
         raise BadConfig(f"a paired difference needs equal shapes, got {first.shape} and {second.shape}")
-    return bootstrap_mean(first - second, strata=strata, seed=seed)
+    return bootstrap_mean(first - second, strata=strata, within=within, seed=seed)
 
 
 def share(hits: Sequence[ArrayLike] | Array) -> Estimate:
@@ -103,14 +124,23 @@ def _per_prompt(values: ArrayLike) -> Array:
     return means
 
 
-def _resampled_means(group: Array, rng: np.random.Generator, draws: int) -> Array:
-    """(draws,) means of resamples, spread as the mean of independent prompts is."""
+def _resampled_errors(group: Array, rng: np.random.Generator, draws: int) -> Array:
+    """(draws,) differences of resamples' means to the mean, spread as those of independent prompts are."""
     count = len(group)
     means = group[rng.integers(count, size=(draws, count))].mean(axis=1)
     widen = math.sqrt(count / (count - 1)) if count > 1 else 1.0
-    # Widened or not, a mean lies between the least and the greatest value.
-    spread: Array = np.clip(group.mean() + widen * (means - group.mean()), group.min(), group.max())
-    return spread
+    errors: Array = widen * (means - group.mean())
+    return errors
+
+
+def _widening(groups: Sequence[Array]) -> float:
+    """By how much Student's interval is wider than the normal one, with the degrees of freedom of the strata's mean."""
+    known = [(group.var(ddof=1) / len(group), len(group) - 1) for group in groups if len(group) > 1]
+    total = sum(variance for variance, _ in known)
+    if total <= 0:
+        return 1.0
+    freedom = total**2 / sum(variance**2 / others for variance, others in known)
+    return float(stdtrit(freedom, (1 + LEVEL) / 2)) / _QUANTILE
 
 
 def _wilson(value: float, count: float) -> tuple[float, float]:
