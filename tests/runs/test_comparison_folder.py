@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-import torch
+from made_comparisons import SETTINGS, Bright, judged, made_comparison, shades
 
 from plaudit.core.errors import BadConfig
 from plaudit.runs.comparison import (
@@ -15,34 +15,6 @@ from plaudit.runs.comparison_report import write_comparison_report
 from plaudit.runs.comparison_tables import aligned, as_text, number, read_comparison, write_comparison_tables
 from plaudit.suites.comparison import ACCURACY, DISTANCE, SCORE, Table
 from plaudit.suites.comparison_results import results_of
-from plaudit.suites.run import Judged
-
-SETTINGS = {"suite": "pocket", "seed": 0, "images_per_prompt": 2, "equal": "none", "reward": ["bright"]}
-
-
-class Bright:
-    """The mean of the pixels; counts what it is asked."""
-
-    differentiable = True
-
-    def __init__(self, times=1.0):
-        self.asked, self.times = 0, times
-
-    def __call__(self, images, prompts):
-        self.asked += len(images)
-        return self.times * images.mean(dim=(1, 2, 3))
-
-
-def judged(row, *, right=True, score=0.5, parts=None):
-    return Judged(
-        row=row, prompt_index=row // 2, image_index=row % 2, prompt=f"prompt {row // 2}", category="counting",
-        unseen=False, right=right, reasons=(), score=score, parts=parts or {},
-    )  # fmt: skip
-
-
-def shades(count):
-    """(count, 3, 8, 8), each picture of one grey that 8 bits hold exactly."""
-    return (torch.arange(count).float() * 51 / 255).view(-1, 1, 1, 1).expand(count, 3, 8, 8)
 
 
 @pytest.fixture
@@ -148,22 +120,7 @@ def test_a_folder_in_use_and_other_settings_are_refused(tmp_path):
 
 @pytest.fixture
 def compared(tmp_path):
-    """A folder with two systems, one of them better, and the results in it."""
-    folder = ComparisonFolder(tmp_path / "out", SETTINGS)
-    tables = []
-    for name, right in (("base", False), ("<tuned>", True)):
-        place = EntrantFolder(folder.place_of(name), {"model": name})
-        batch = [judged(row, right=right, score=float(right)) for row in range(24)]
-        place.keep(batch, shades(5)[torch.arange(24) % 5], Cost(images=24, pictures=24, seconds=2.4, forwards=24))
-        place.score(batch, "bright", Bright(), source="", put=lambda images: images)
-        folder.content["entrants"][name] = {"folder": place.path.name}
-        tables.append(table_of(name, place, range(24), ["bright"]))
-    folder.content["results"] = {
-        **results_of(tables), "failed": {"lost": "no such file"}, "prompts": 12, "rows": list(range(24)),
-        "rewards": ["bright"], "held_out": ["bright"], "trained_on": {},
-    }  # fmt: skip
-    folder.save()
-    return folder
+    return made_comparison(tmp_path / "out")
 
 
 def test_the_page_and_the_tables_are_made_of_the_folder_alone(compared):

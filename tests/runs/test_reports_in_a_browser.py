@@ -5,8 +5,10 @@ import json
 import pytest
 import torch
 from browser import Browser, find_browser, running_browser
+from made_comparisons import made_comparison
 from made_runs import folder, result
 
+from plaudit.runs.comparison_report import write_comparison_report
 from plaudit.runs.looks import SAMPLES, FixedLook
 from plaudit.runs.provenance import png_bytes
 from plaudit.runs.report import write_report
@@ -58,6 +60,11 @@ def training_report(tmp_path_factory):
     return write_training_report(made)
 
 
+@pytest.fixture(scope="module")
+def comparison_report(tmp_path_factory):
+    return write_comparison_report(made_comparison(tmp_path_factory.mktemp("browser") / "comparison").path)
+
+
 @pytest.fixture
 def at_run(browser: Browser, run_report):
     browser.show_as()
@@ -91,10 +98,27 @@ def test_every_picture_of_a_training_loads_and_nothing_is_complained_of(at_train
     assert at_training.run("document.querySelector('.ruling strong').textContent") == "improved"
 
 
+def test_a_comparison_loads_sorts_and_shows_its_pictures_large(browser, comparison_report):
+    browser.show_as()
+    browser.open(comparison_report)
+    # The plot, and a picture of twelve prompts by two systems.
+    assert browser.run("document.images.length") >= 25
+    browser.wait_for(ALL_LOADED)
+    browser.run("document.querySelector('table.sortable').id = 'measured'")
+    assert column(browser, "#measured", 0) == ["base", "<tuned>"]
+    browser.click("#measured th:nth-child(1) button")
+    assert column(browser, "#measured", 0) == ["<tuned>", "base"]
+    browser.click("img.zoomable")
+    browser.wait_for(IS_OPEN)
+    browser.press("Escape")
+    browser.wait_for(f"!{IS_OPEN}")
+    assert browser.problems == []
+
+
 @pytest.mark.parametrize("view", [{}, {"dark": True}, {"width": 390, "height": 844}], ids=["light", "dark", "phone"])
-def test_no_page_is_wider_than_its_window(browser, run_report, training_report, view):
+def test_no_page_is_wider_than_its_window(browser, run_report, training_report, comparison_report, view):
     browser.show_as(**view)
-    for report in (run_report, training_report):
+    for report in (run_report, training_report, comparison_report):
         browser.open(report)
         assert browser.run("document.documentElement.scrollWidth <= innerWidth")
 
