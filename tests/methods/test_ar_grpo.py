@@ -38,10 +38,10 @@ def gradient(one, batch, advantages, coefficient=0.0):
     return torch.cat([p.grad.flatten() for p in one.policy.transformer.values()])
 
 
-def by_hand(one, batch, loss_of):
+def by_hand(one, batch, loss_of, sampling=None):
     """The gradient of the mean over images of a loss of their log-probabilities and entropies (N, T)."""
     one.policy.transformer.zero_grad()
-    found = score_tokens(one.policy, batch.drawn.tokens, one.condition[batch.numbers])
+    found = score_tokens(one.policy, batch.drawn.tokens, one.condition[batch.numbers], sampling=sampling)
     loss_of(found).mean().backward()
     return torch.cat([p.grad.flatten() for p in one.policy.transformer.values()])
 
@@ -140,6 +140,29 @@ def test_the_divergence_pulls_back_to_the_start_token_by_token():
     assert found.abs().max() > 1e-3
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     assert all(p.grad is None for p in start.transformer.values())
+
+
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+def test_a_token_that_its_cut_has_lost_since_it_was_drawn_is_not_learned(ratio):
+    """One outside its cut stands for one that rounding drops."""
+    policy = ToyTokens()
+    config = replace(SMALL, grad_clip=1e9, learned="drawn", top_k=3, ratio=ratio, kl_weight=0.5)
+    one = trainer(config, policy=policy, start=copy.deepcopy(policy))
+    batch, advantages = one.act(0), torch.linspace(-1, 2, 8)
+    for token in range(policy.vocabulary):
+        batch.drawn.tokens[6, 2] = token
+        scores = one._score(policy, batch, torch.arange(8)).log_probs
+        if scores[6, 2].isneginf():
+            break
+    assert scores.isneginf().sum() == 1
+    found = gradient(one, batch, advantages).clone()
+    expected = by_hand(
+        one, batch, lambda it: -advantages * torch.where(scores.isneginf(), 0.0, it.log_probs).mean(dim=1),
+        sampling=config.sampling(),
+    )  # fmt: skip
+    assert found.abs().max() > 1e-3
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert one.learn(batch, advantages, 0.0, 0)["kl"] == pytest.approx(0, abs=1e-6), "it is the start still"
 
 
 def test_k3_is_the_divergence_on_average_and_never_below_zero():

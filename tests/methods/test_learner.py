@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.team import Team
 from plaudit.methods.learner import Learner, Learning
 
 
@@ -79,6 +80,18 @@ def test_a_gradient_that_is_not_finite_moves_nothing():
     assert value(learner).tolist() == [1.0, -2.0]
     assert learn(learner, 1, torch.tensor([1.0, 1.0])) > 0
     assert value(learner).tolist() != [1.0, -2.0]
+
+
+def test_a_skipped_step_is_told_once_and_by_the_first_of_several(caplog):
+    nothing = torch.tensor([math.inf, 1.0])
+    learner, second = a_learner(), Learner([nn.Parameter(torch.zeros(2))], settings(), team=Team(rank=1, size=1))
+    learn(learner, 0, torch.tensor([1.0, 1.0]))
+    learn(second, 0, nothing)
+    assert not caplog.records
+    learn(learner, 1, nothing)
+    learn(learner, 2, nothing)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "a gradient is not finite" in caplog.text
 
 
 def test_the_average_by_hand():

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy_plans import IMAGE, ToyPlans
+from toy_plans import IMAGE, WORDS, ToyPlans
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.plan_policy import PlanPolicy
@@ -51,10 +51,10 @@ def gradient(one, batch, advantages):
     return torch.cat([p.grad.flatten() for p in one.policy.transformer.values()])
 
 
-def by_hand(one, batch, loss_of):
+def by_hand(one, batch, loss_of, **sampling):
     """The gradient of a loss of what the policy says of a batch, words (N, W) and tokens (N, T)."""
     one.policy.transformer.zero_grad()
-    found = score_responses(one.policy, batch.response, one.texts[batch.numbers])
+    found = score_responses(one.policy, batch.response, one.texts[batch.numbers], **sampling)
     loss_of(found).backward()
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in one.policy.transformer.values()]
     return torch.cat([grad.flatten() for grad in grads])
@@ -129,6 +129,56 @@ def test_a_forced_end_adds_nothing_to_a_plan_that_was_cut():
     )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     assert not torch.allclose(found, with_end, rtol=1e-2)
+
+
+@pytest.mark.parametrize("cut", [{"word_top_k": 2}, {"word_top_p": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "more", [{}, {"importance_cap": 2.0, "passes": 2, "steps_per_pass": 2}, {"kl_weight": 0.1}], ids=str
+)
+def test_a_forced_end_that_its_cut_makes_impossible_spoils_no_gradient(cut, more):
+    policy = ToyPlans()
+    start = copy.deepcopy(policy)
+    one = trainer(replace(SMALL, learned="drawn", **cut, **more), policy=policy, start=start)
+    batch = one.act(0, 0, 2)
+    forced = batch.response.written & ~batch.response.sampled
+    assert one._score(policy, batch, torch.arange(8)).words.log_probs[forced].isneginf().any()
+    one.asked, before = 0, weights(one)
+    assert all(math.isfinite(update.gradient_norm) for update in one.updates())
+    assert (weights(one) - before).abs().max() > 0.01
+
+
+def test_what_its_cut_has_lost_since_it_was_drawn_is_not_learned():
+    """Words and tokens outside their cuts stand for those that rounding drops."""
+    one = trainer(replace(SMALL, learned="drawn", word_top_k=3, top_k=3, grad_clip=1e9))
+    batch, advantages = one.act(0, 0, 2), torch.linspace(-1, 2, 8)
+    response = batch.response
+    response.words[response.words[:, 0] != IMAGE, 0], response.tokens[:, 2] = WORDS.index("dark"), 0
+    scores = one._score(one.policy, batch, torch.arange(8))
+    lost = (response.sampled & scores.words.log_probs.isneginf(), scores.tokens.log_probs.isneginf())
+    assert all(it.any() for it in lost)
+    assert not any(it.all() for it in lost)
+    found = gradient(one, batch, advantages).clone()
+    count = int(response.sampled.sum()) + response.tokens.numel()
+
+    def loss(it):
+        words = torch.where(response.sampled & ~lost[0], it.words.log_probs, 0.0)
+        tokens = torch.where(lost[1], 0.0, it.tokens.log_probs)
+        return -(advantages * (words.sum(dim=1) + tokens.sum(dim=1))).sum() / count
+
+    expected = by_hand(one, batch, loss, words=one.config.words_sampling(), image=one.config.image_sampling())
+    assert found.abs().max() > 1e-3
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    told = one.learn(batch, advantages, 0)
+    assert told["cut_since"] == pytest.approx(sum(int(it.sum()) for it in lost) / count)
+
+
+def test_a_score_that_is_not_a_number_is_not_passed_over():
+    one = trainer()
+    with torch.no_grad():
+        one.policy.transformer["word"][IMAGE, 0] = math.nan
+    batch = trainer().act(0, 0, 2)
+    with pytest.raises(ValueError, match="an entropy is a finite number"):
+        one.learn(batch, torch.linspace(-1, 2, 8), 0)
 
 
 def test_the_ratio_is_one_before_anything_is_learned():
@@ -267,13 +317,48 @@ def test_a_policy_learns_to_please():
     assert found[-1] > 0.95
 
 
-def test_a_bandit_of_one_word_finds_its_best_answer():
-    """One word, then one token of two: the reward wants the second token, and the word that makes it likelier."""
-    policy = ToyPlans(num_tokens=1, vocabulary=2, max_words=2)
-    one = trainer(replace(SMALL, updates=120, images_per_prompt=16, batch_size=64, lr=0.03), policy=policy)
+class Words(ToyPlans):
+    """A plan of one word, of which "light" alone makes the picture white; only the head of words is trained."""
+
+    def __init__(self):
+        super().__init__(num_tokens=1, vocabulary=2, max_words=2)
+        net = self.transformer.requires_grad_(False)
+        net["words"].requires_grad_(True)
+        for name in ("kept", "tokens"):
+            net[name].zero_()
+        # Whatever the prompt: without the word the first number of a state is -1, with it +1; black, or white.
+        net["word"][IMAGE, 0] = -10.0
+        net["kept"][WORDS.index("light"), 0] = 100.0
+        net["tokens"][:, 0] = torch.tensor([-20.0, 20.0])
+
+
+def light_plans(one):
+    plans = one.policy.read_words(*_written(one.act(500, 0, 3)))
+    return sum(plan == "light" for plan in plans) / len(plans)
+
+
+def _written(batch):
+    return batch.response.words, batch.response.written
+
+
+@pytest.mark.parametrize("balance", ["tokens", "images", "segments"])
+def test_a_word_that_alone_decides_the_reward_is_learned(balance):
+    config = replace(SMALL, updates=40, images_per_prompt=16, batch_size=64, lr=0.1, balance=balance)
+    one = ReasonGen(Words(), Light(), ["dark", "grey", "very grey"], config)
+    before = light_plans(one)
+    one.asked = 0
+    rewards = [update.reward for update in one.updates()]
+    assert before < 0.4
+    assert rewards[0] < 0.4
+    assert light_plans(one) > 0.95
+    assert rewards[-1] > 0.95
+
+
+def test_words_of_no_weight_are_not_learned():
+    one = ReasonGen(Words(), Light(), ["dark", "grey"], replace(SMALL, word_weight=0.0, images_per_prompt=16))
+    before = weights(one)
     list(one.updates())
-    batch = one.act(500, 0, 2)
-    assert float((batch.response.tokens == 1).float().mean()) > 0.97
+    assert torch.equal(weights(one), before)
 
 
 def test_groups_that_teach_nothing_are_drawn_anew():

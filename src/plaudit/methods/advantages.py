@@ -25,8 +25,9 @@ def batch_advantages(scores: Tensor) -> Tensor:
 def group_advantages(scores: Tensor, *, scaled: bool = True) -> Tensor:
     """Each score (P, G) against the mean of its prompt's others (leave one out; Kool et al. 2019).
 
-    Scaled by the spread of its prompt's group, as in GRPO, unless told not to. A group whose scores are all the same
-    says nothing and gets 0. A single image has no others: G must be at least 2.
+    Scaled by the spread of its prompt's group, as in GRPO, unless told not to. Released GRPO code mostly takes the mean
+    of the whole group and its spread with Bessel's correction: these are (G / (G - 1))^1.5 times those. A group whose
+    scores are all the same says nothing and gets 0. A single image has no others: G must be at least 2.
     """
     scores = scores.float()
     group = scores.shape[1]

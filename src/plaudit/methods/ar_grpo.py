@@ -348,8 +348,13 @@ class ArGrpo:
         rows = rows.to(device)
         before = torch.where(old[rows].isnan(), found.log_probs.detach(), old[rows])
         old[rows] = before
-        apart = before - batch.drawn.log_probs[rows]
-        moved = found.log_probs - before
+        # What rounding or a step has put outside its cut is impossible now: it counts as one that did not move, chosen
+        # before any arithmetic, as the way back through a difference of infinities gives not-a-numbers.
+        possible = ~(found.log_probs.isneginf() | before.isneginf())
+        log_probs, before, drawn = (
+            torch.where(possible, it, 0.0) for it in (found.log_probs, before, batch.drawn.log_probs[rows])
+        )
+        apart, moved = before - drawn, log_probs - before
         weight = torch.ones_like(moved)
         if config.importance_cap > 0 and not config.on_policy:
             weight = apart.exp().clamp_max(config.importance_cap)
@@ -361,7 +366,7 @@ class ArGrpo:
         if config.kl_weight > 0 and self.start is not None:
             with torch.no_grad():
                 start = self._score(self.start, batch, rows.cpu()).log_probs
-            divergence = k3(found.log_probs, start)
+            divergence = k3(log_probs, torch.where(possible, start, 0.0))
             loss = loss + config.kl_weight * divergence.mean(dim=1)
         if coefficient:
             loss = loss + coefficient * found.entropies.mean(dim=1)

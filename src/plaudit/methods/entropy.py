@@ -76,7 +76,8 @@ class WalkingController:
 
     Adam makes steps of about `rate`, however large the error, so that a limit of 0.005 is some hundred steps away.
     Differs from the code: it is fed once per optimiser step with the mean over all processes, not once per
-    micro-batch with each process's own; and a checkpoint keeps it.
+    micro-batch of two images with each process's own, so that at the same rate it walks much more slowly (8 times, with
+    128 images a step on 8 processes); and a checkpoint keeps it.
     """
 
     BETAS, EPS = (0.9, 0.999), 1e-8

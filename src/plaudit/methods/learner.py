@@ -4,6 +4,7 @@ Nothing here knows a method: it sees parameters and their gradients. Gradients m
 of backward passes, and on any number of processes.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from plaudit.core.errors import BadConfig
 from plaudit.core.team import Team
 
 Decay = Literal["constant", "linear", "cosine"]
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +76,11 @@ class Learner:
 
     def __init__(self, parameters: Sequence[nn.Parameter], settings: Learning, *, team: Team | None = None) -> None:
         self.parameters, self.settings, self.team = list(parameters), settings, team or Team()
+        # With PyTorch's betas, 0.9 and 0.999, as ReasonGen-R1's released script has them for its second stage. For its
+        # lessons it has 0.9 and 0.95: ours (plan_sft) differ in that, and remember squared gradients for longer.
         self.optimiser = torch.optim.AdamW(self.parameters, lr=settings.lr, weight_decay=settings.weight_decay)
         self.average = [p.detach().clone() for p in self.parameters] if settings.ema else []
+        self._told = False
 
     def begin(self, update: int) -> None:
         """Take the rate of update number `update`, 0 for the first."""
@@ -94,12 +99,14 @@ class Learner:
     def step(self) -> float:
         """One step along the sum of all processes' gradients; their norm before the clip.
 
-        A norm that is not finite moves nothing.
+        A norm that is not finite moves nothing, which is said the first time.
         """
         self.team.add(self._gradients())
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.grad_clip)
         if bool(torch.isfinite(norm)):
             self.optimiser.step()
+        else:
+            self._tell_of_a_skipped_step()
         return float(norm)
 
     def end(self, update: int) -> None:
@@ -146,6 +153,14 @@ class Learner:
         with torch.no_grad():
             for parameter, value in zip(self.parameters, weights, strict=False):
                 parameter.copy_(value)
+
+    def _tell_of_a_skipped_step(self) -> None:
+        """Logged, which reaches stderr by itself: the command line hides Python's warnings."""
+        if not self._told and self.team.leads:
+            LOG.warning(
+                "plaudit: a gradient is not finite, so this step moves no weight; more such steps are not told again"
+            )
+        self._told = True
 
     def _gradients(self) -> list[Tensor]:
         """Every parameter's gradient; zeros where this process had nothing to learn from."""

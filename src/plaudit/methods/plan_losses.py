@@ -35,12 +35,21 @@ class Segment:
     """(b, n), before the update"""
     drawn: Tensor
     """(b, n), of the distribution that was drawn from"""
-    learned: Tensor
+    sampled: Tensor
     """(b, n) bool: what was drawn"""
     share: Tensor
     """(b, 1), what a place counts"""
     mean: float
     """what a place counts in the mean of all"""
+
+    @property
+    def learned(self) -> Tensor:
+        """(b, n) bool: what was drawn and is possible still.
+
+        Rounding, or a step, may put what was drawn outside the cut that it is scored with. What is not a number stays:
+        it is a fault, and must not be passed over.
+        """
+        return self.sampled & ~self.found.log_probs.isneginf() & ~self.before.isneginf()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +87,23 @@ def segment_loss(
     `importance_cap`: places count by how much likelier they were before the update than when drawn, at most so much;
     0: all the same. `coefficient`: of the segment's mean entropy.
     """
-    moved, apart = it.found.log_probs - it.before, it.before - it.drawn
+    # Chosen before any arithmetic: what was never drawn may be impossible, and the way back through a difference of
+    # infinities gives not-a-numbers even where its result is thrown away.
+    learned = it.learned
+    log_probs, start, before, drawn = (
+        torch.where(learned, values, 0.0) for values in (it.found.log_probs, it.start, it.before, it.drawn)
+    )
+    # A start that would not have drawn what was drawn stays: the divergence is infinite, its gradient is not.
+    moved, apart = log_probs - before, before - drawn
     policy = clipped_policy_loss(moved, advantage, low=1 - clip, high=1 + clip)
     if importance_cap > 0:
         policy = apart.exp().clamp_max(importance_cap) * policy
-    divergence = k3(it.found.log_probs, it.start) if kl_weight > 0 else torch.zeros_like(moved)
+    divergence = k3(log_probs, start) if kl_weight > 0 else torch.zeros_like(moved)
     loss = it.share * (policy + kl_weight * divergence)
     if coefficient:
         loss = loss + it.mean * coefficient * it.found.entropies
     return SegmentLoss(
-        # Masked by choosing, not by multiplying: what was never drawn may be impossible, and so not finite.
-        loss=torch.where(it.learned, loss, 0.0).sum(),
+        loss=torch.where(learned, loss, 0.0).sum(),
         divergence=divergence,
         apart=apart,
         outside=(moved.detach().exp() - 1).abs() > clip,

@@ -45,6 +45,8 @@ class PlanUpdate:
     """mean size of the difference between a log-probability when drawn and when learned, nats"""
     clipped: float
     """the share of ratios outside the clip"""
+    cut_since: float
+    """the share of drawn words and tokens that are not learned: by now their own cut leaves them out"""
     gradient_norm: float
     """of the last step, before the clip"""
     rate: float
@@ -59,7 +61,7 @@ class PlanUpdate:
         names = (
             "queries", "reward", "reward_spread", "rounds", "equal_groups", "idle_groups", "plan_words", "cut_plans",
             "word_entropy", "token_entropy", "word_coefficient", "token_coefficient", "word_kl", "token_kl",
-            "off_policy", "clipped", "gradient_norm", "rate", "seconds",
+            "off_policy", "clipped", "cut_since", "gradient_norm", "rate", "seconds",
         )  # fmt: skip
         parts = {f"reward_{name}": value for name, value in self.parts.items()}
         return {name: float(getattr(self, name)) for name in names} | parts
@@ -69,14 +71,16 @@ class SegmentSums:
     """Sums over one segment of responses: their words, or their pictures' tokens."""
 
     def __init__(self) -> None:
-        self.sums = torch.zeros(5, dtype=torch.float64)
-        """count, entropy, divergence, distance from the behaviour, ratios outside the clip"""
+        self.sums = torch.zeros(6, dtype=torch.float64)
+        """count, entropy, divergence, distance from the behaviour, ratios outside the clip; drawn, but not learned"""
 
     def see(self, segment: Segment, found: SegmentLoss) -> None:
         """Of b images' places."""
+        learned = segment.learned
         values = (segment.found.entropies, found.divergence, found.apart.abs(), found.outside)
-        self.sums[0] += int(segment.learned.sum())
-        self.sums[1:] += torch.stack([value.detach().double()[segment.learned].sum().cpu() for value in values])
+        self.sums[0] += int(learned.sum())
+        self.sums[1:5] += torch.stack([value.detach().double()[learned].sum().cpu() for value in values])
+        self.sums[5] += int((segment.sampled & ~learned).sum())
 
 
 class PlanSums:
@@ -114,6 +118,7 @@ class PlanSums:
             "token_kl": float(tokens[2]),
             "off_policy": float(both[3] / both[0].clamp_min(1)),
             "clipped": float(both[4] / both[0].clamp_min(1)),
+            "cut_since": float(both[5] / (both[0] + both[5]).clamp_min(1)),
         }
 
 
