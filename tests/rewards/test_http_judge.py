@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -162,13 +163,67 @@ def test_a_boxed_verdict_may_take_its_time_to_reason():
     assert "Prompt: a red star" in body["messages"][0]["content"][1]["text"]
 
 
-def test_it_keeps_the_contract():
+@pytest.mark.parametrize("protocol", ["yes", "boxed", "requirements"])
+def test_it_keeps_the_contract(protocol):
     def looks(body):
-        picture = base64.b64decode(body["messages"][0]["content"][0]["image_url"]["url"].partition(",")[2])
-        return answer("x", {"Yes": -1.0 - len(picture) % 7, "No": -0.1})
+        seen = zlib.crc32(body["messages"][0]["content"][0]["image_url"]["url"].encode()) % 6
+        if protocol == "yes":
+            return answer("x", {"Yes": -1.0 - seen, "No": -0.1})
+        return answer(f"\\boxed{{{seen % 2}}}" if protocol == "boxed" else ["Yes", "no", "Hm"][seen % 3])
 
     with running(looks) as server:
-        check_reward(judge_of(server))
+        check_reward(judge_of(server, protocol=protocol))
+
+
+def asked_about(body):
+    """The thing that a question is about."""
+    return body["messages"][0]["content"][1]["text"].split('"')[1]
+
+
+def test_the_share_of_requirements_is_that_of_yes():
+    says = {"a red star": "Yes", "two blue circles": "**No**, one.", "a ring": "yes."}
+    told = {"Yes": -0.7, "No": -0.7}  # a server may tell more than it is asked
+    with running(lambda body: answer(says[asked_about(body)], told)) as server:
+        judge = judge_of(server, protocol="requirements")
+        scores = judge(
+            images(), ["a photo of a red star, two blue circles and a ring", "two blue circles above a ring"]
+        )
+        bodies = [body for _, _, body in server.asked]
+    torch.testing.assert_close(scores, torch.tensor([2 / 3, 1 / 2]))
+    assert sorted(map(asked_about, bodies)) == sorted([*says, "two blue circles", "a ring"])
+    assert all("logprobs" not in body and 1 < body["max_tokens"] < 20 for body in bodies)
+    assert (judge.tally.verdicts, judge.tally.left_out) == (2, 0)
+
+
+def test_requirements_without_an_answer_are_left_out_and_all_of_them_are_undecided(caplog):
+    def moody(body):
+        return answer("No" if asked_about(body) == "a ring" else "As a language model, I")
+
+    with running(moody) as server:
+        judge = judge_of(server, protocol="requirements")
+        assert judge(images(), ["a red star above a ring", "a star and a circle"]).tolist() == [0.0, 0.5]
+        assert len(server.asked) == 7, "those without an answer are asked once more"
+    assert (judge.tally.verdicts, judge.tally.invalid, judge.tally.left_out) == (1, 1, 1)
+    assert "said neither yes nor no to 1 requirements so far; they do not count" in caplog.text
+    assert "gave no verdict on 1 of 2 pictures so far; each scores 0.5" in caplog.text
+
+
+def test_requirements_are_under_way_at_once_within_the_limit():
+    lock, busy, busiest = threading.Lock(), [], []
+
+    def slow(body):
+        with lock:
+            busy.append(asked_about(body))
+            busiest.append(len(busy))
+        time.sleep(0.05)
+        with lock:
+            busy.remove(asked_about(body))
+        return answer("Yes" if asked_about(body) in ("ring", "moon") else "No")
+
+    with running(slow) as server:
+        scores = judge_of(server, protocol="requirements", at_once=3)(images(1), ["ring, star, moon, cross"])
+    assert 1 < max(busiest) <= 3
+    assert scores.tolist() == [0.5]
 
 
 def test_several_questions_are_under_way_at_once_and_answers_keep_their_places():
@@ -201,6 +256,14 @@ def test_several_questions_are_under_way_at_once_and_answers_keep_their_places()
         (200, b"[]", {}),
         (200, b'{"choices": []}', {}),
         (200, b'{"choices": [{"message": "hello"}]}', {}),
+        # A number that no float holds, and brackets without an end.
+        (
+            200,
+            b'{"choices": [{"message": {"content": "Yes"}, "logprobs": {"content": [{"top_logprobs": '
+            b'[{"token": "Yes", "logprob": 1' + b"0" * 400 + b"}]}]}}]}",
+            {},
+        ),
+        (200, b"[" * 100_000, {}),
         (200, b"\xff\xfe\x00", {}),
         lambda handler: handler.connection.close(),
         lambda handler: handler.wfile.write(b"nonsense\r\n\r\n"),
@@ -410,6 +473,25 @@ def test_the_row_names_its_server_through_the_environment(monkeypatch):
         assert server.asked[0][2]["model"] == "qwen2.5vl:7b"
 
 
+@pytest.mark.parametrize(
+    ("name", "said", "score"),
+    [
+        ("http-judge-boxed", "so it goes on and", 0.5),
+        ("http-judge-boxed-or-zero", "so it goes on and", 0.0),
+        ("http-judge-boxed-or-zero", "\\boxed{1}", 1.0),
+        ("http-judge-requirements", "Yes.", 1.0),
+        ("http-judge-requirements", "Hm", 0.5),
+    ],
+)
+def test_rows_differ_in_what_an_unread_answer_is_worth_and_in_what_is_asked(monkeypatch, name, said, score):
+    with running([answer(said)]) as server:
+        monkeypatch.setenv("PLAUDIT_JUDGE_URL", server.url)
+        monkeypatch.setenv("PLAUDIT_JUDGE_MODEL", "m")
+        judge = load_reward(name)
+        assert judge(images(1), PROMPTS[:1]).tolist() == [score]
+        assert judge.tally.invalid == (score == 0.5 or said.startswith("so"))
+
+
 def test_the_row_says_which_variables_are_missing(monkeypatch):
     monkeypatch.setenv("PLAUDIT_JUDGE_URL", "http://localhost:8000/v1")
     monkeypatch.delenv("PLAUDIT_JUDGE_MODEL", raising=False)
@@ -428,6 +510,10 @@ def test_the_row_says_which_variables_are_missing(monkeypatch):
         ("\\boxed{1} then \\boxed{0}", 0.0),
         ("\\boxed{1} then \\boxed{2}", None),
         ("\\boxed{}", None),
+        ("\\boxed {\n1 }", 1.0),
+        ("\\boxed{1} no: \\boxed{\\text{0}}", None),
+        ("\\boxed{1}, or \\boxed{0", None),
+        ("\\boxed{\\boxed{1}}", 1.0),
         ("boxed{1}", None),
         ("1", None),
         ("", None),

@@ -199,7 +199,7 @@ def _read_answer(received: bytes) -> ChatAnswer:
         first: dict[str, float] = {}
         for item in told or ():
             first[str(item["token"])] = float(item["logprob"])
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         start = received[:60].decode("utf-8", "replace")
         raise _Passing(f"an answer that is not a chat server's, {start!r}") from None
     if not isinstance(text, str):

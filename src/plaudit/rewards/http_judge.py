@@ -1,7 +1,8 @@
 """A judge behind HTTP: any model that sees pictures, on any server that speaks OpenAI's chat protocol.
 
-The same two protocols as the Qwen2.5-VL judge here. P(Yes) is read from the log probabilities of the answer's first
-token; from a server that tells none, the answer's word counts, as 0 or 1. Several questions are under way at once.
+The same protocols as the Qwen2.5-VL judge here. P(Yes) is read from the log probabilities of the answer's first
+token; from a server that tells none, the answer's word counts, as 0 or 1. Of requirements the words alone count: the
+score is the share of yes among the answers that are yes or no. Several questions are under way at once.
 Nothing is unpickled, no gradient comes back, and the picture leaves this machine as a PNG.
 """
 
@@ -26,7 +27,7 @@ from plaudit.rewards.verdicts import (
     Tally,
     check_invalid_score,
     check_protocol,
-    question_for,
+    questions_for,
     read_boxed,
     read_yes_or_no,
 )
@@ -34,6 +35,8 @@ from plaudit.rewards.verdicts import (
 URL_VARIABLE, MODEL_VARIABLE = "PLAUDIT_JUDGE_URL", "PLAUDIT_JUDGE_MODEL"
 LIKELIEST = 20
 """first tokens whose probabilities are asked for: as many as servers tell"""
+WORD_TOKENS = 8
+"""of an answer whose word counts: there may be a mark or two before it"""
 LEAST_DECIDED = 0.01
 """together, Yes and No must have that probability; a judge that would rather say something else has no verdict"""
 
@@ -42,7 +45,8 @@ class HttpJudge:
     """A chat server's verdicts as a reward, 0 to 1. Keeps the Reward contract if the server answers alike to alike.
 
     `tally` counts answers without a verdict. A question that gets one is put `reasks` times more, at temperature 1;
-    then it scores `invalid_score`. A server that fails, unlike a judge without a verdict, stops the run.
+    then the picture scores `invalid_score`, or what its other requirements say, if any of them was answered. A server
+    that fails, unlike a judge without a verdict, stops the run.
     """
 
     differentiable = False
@@ -82,39 +86,45 @@ class HttpJudge:
         """
         pictures = [as_png(image) for image in images]
         stop = threading.Event()
-        pool = ThreadPoolExecutor(max_workers=min(self.at_once, max(1, len(pictures))))
+        asked = [questions_for(prompt, self.protocol) for prompt in prompts]
+        pool = ThreadPoolExecutor(max_workers=min(self.at_once, max(1, sum(map(len, asked)))))
         try:
             waiting = [
-                pool.submit(self._verdict, picture, prompt, stop)
-                for picture, prompt in zip(pictures, prompts, strict=True)
+                [pool.submit(self._verdict, picture, question, stop) for question in those]
+                for picture, those in zip(pictures, asked, strict=True)
             ]
-            verdicts = [it.result() for it in waiting]
+            answers = [[it.result() for it in those] for those in waiting]
         finally:
             # After an error or Ctrl-C nothing new is asked and no try repeated; questions under way run out.
             stop.set()
             pool.shutdown(wait=False)
         judge = f"{self.server.model} at {self.server.url}"
+        verdicts = self.tally.shares(answers, judge=judge)
         scores = self.tally.settle(verdicts, invalid_score=self.invalid_score, judge=judge)
         return torch.tensor(scores, dtype=torch.float32, device=images.device)
 
-    def _verdict(self, picture: bytes, prompt: str, stop: threading.Event) -> float | None:
-        question = question_for(prompt, self.protocol)
+    def _verdict(self, picture: bytes, question: str, stop: threading.Event) -> float | None:
         for attempt in range(1 + self.reasks):
             if stop.is_set():
                 return None
             if attempt:
                 self.tally.ask_again()
             answer = self._ask(question, picture, attempt, stop)
-            verdict = read_boxed(answer.text) if self.protocol == "boxed" else read_first_token(answer)
+            verdict = self._read(answer)
             if verdict is not None:
                 return verdict
         return None
+
+    def _read(self, answer: ChatAnswer) -> float | None:
+        if self.protocol == "yes":
+            return read_first_token(answer)
+        return (read_boxed if self.protocol == "boxed" else read_yes_or_no)(answer.text)
 
     def _ask(self, question: str, picture: bytes, attempt: int, stop: threading.Event) -> ChatAnswer:
         try:
             return self.server.ask(question, picture, self._settings(attempt), stop)
         except RefusedRequest as refusal:
-            if "logprobs" not in str(refusal) or self.protocol == "boxed" or not self._tells_probabilities:
+            if "logprobs" not in str(refusal) or self.protocol != "yes" or not self._tells_probabilities:
                 raise
             self._tells_probabilities = False
             return self.server.ask(question, picture, self._settings(attempt), stop)
@@ -122,8 +132,8 @@ class HttpJudge:
     def _settings(self, attempt: int) -> Mapping[str, Any]:
         """The likeliest answer first; asked again in the same way, a judge would say the same."""
         how: dict[str, Any] = {"temperature": 1.0, "seed": attempt} if attempt else {"temperature": 0.0}
-        if self.protocol == "boxed":
-            return {**how, "max_tokens": self.max_tokens}
+        if self.protocol != "yes":
+            return {**how, "max_tokens": self.max_tokens if self.protocol == "boxed" else WORD_TOKENS}
         told = {"logprobs": True, "top_logprobs": LIKELIEST} if self._tells_probabilities else {}
         return {**how, "max_tokens": 1, **told}
 
@@ -155,7 +165,7 @@ def as_png(image: Tensor) -> bytes:
     return file.getvalue()
 
 
-def load_http_judge(*, protocol: str, **_: object) -> HttpJudge:
+def load_http_judge(*, protocol: str, invalid_score: float | None = NEUTRAL, **_: object) -> HttpJudge:
     """A table row's judge, of the server and the model that the environment names; the device does not matter.
 
     Raises BadConfig if it does not name both.
@@ -167,4 +177,4 @@ def load_http_judge(*, protocol: str, **_: object) -> HttpJudge:
             f"the HTTP judge needs the environment variable{'s' if missing[1:] else ''} {' and '.join(missing)}: the "
             "server's address, like http://localhost:8000/v1, and its model's name"
         )
-    return HttpJudge(ChatServer(url=url.strip(), model=model.strip()), protocol=protocol)
+    return HttpJudge(ChatServer(url=url.strip(), model=model.strip()), protocol=protocol, invalid_score=invalid_score)

@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,24 @@ def _rows(name: str, target: str, summary: str, arguments: Mapping[str, Any], fa
         Entry(name=f"pocket-{name}", target=target, summary=summary, arguments=arguments, facts=facts),
         Entry(name=name, target=target, summary=f"{summary} (pocket-{name})", arguments=arguments, facts=facts),
     ]
+
+
+def _requirements(of: str, summary: str) -> Entry:
+    """That judge, asked about each thing in the prompt."""
+    judge = next(row for row in JUDGES if row.name == of)
+    return replace(
+        judge,
+        name=f"{of}-requirements",
+        arguments={**judge.arguments, "protocol": "requirements"},
+        summary=summary,
+        facts={**judge.facts, "paper": "Hu et al. 2023, TIFA"},
+    )
+
+
+def _or_zero(of: str, summary: str) -> Entry:
+    """That judge, but what it cannot say is a 0: the released code's way, with the released code's bias."""
+    judge = next(row for row in JUDGES if row.name == of)
+    return replace(judge, name=f"{of}-or-zero", arguments={**judge.arguments, "invalid_score": 0.0}, summary=summary)
 
 
 # raw_scale: where scores usually lie, as a published reward's paper reports them; of the pocket models, from the lowest
@@ -107,6 +126,11 @@ REWARDS = Registry(
         ),
         *PUBLISHED,
         *JUDGES,
+        _requirements("qwen2.5-vl-7b", "Qwen2.5-VL 7B as judge: mean P(Yes) over the things in the prompt"),
+        _requirements("qwen2.5-vl-3b", "Qwen2.5-VL 3B as judge: mean P(Yes) over the things in the prompt"),
+        _requirements("http-judge", "a chat server's share of yes over the things in the prompt; no gradient"),
+        _or_zero("qwen2.5-vl-7b-boxed", "as qwen2.5-vl-7b-boxed, but 0 without a verdict, as published; no gradient"),
+        _or_zero("http-judge-boxed", "as http-judge-boxed, but 0 without a verdict, as published; no gradient"),
         *CAPTIONS,
     ],
 )

@@ -1,12 +1,15 @@
-"""What a judging model is asked, and how its answer is read: two published protocols, here or over HTTP.
+"""What a judging model is asked, and how its answer is read: two published protocols and one more, here or over HTTP.
 
-"yes"    VQAScore (Lin et al. 2024) as asked of chat models: does the figure show the prompt, yes or no? The score is
-         the probability that the answer begins with Yes.
-"boxed"  ReasonGen-R1 (Zhang et al. 2025): the judge describes, lists and compares, and ends with a boxed 1 for a
-         perfect match, else a boxed 0. The score is that number. Our own wording of the published steps.
+"yes"           VQAScore (Lin et al. 2024) as asked of chat models: does the figure show the prompt, yes or no? The
+                score is the probability that the answer begins with Yes.
+"boxed"         ReasonGen-R1 (Zhang et al. 2025): the judge describes, lists and compares, and ends with a boxed 1 for
+                a perfect match, else a boxed 0. The score is that number. Our own wording of the published steps.
+"requirements"  The question of "yes" about each thing that the prompt names, as BLIP-VQA finds them. The score is the
+                share that is met, as in TIFA (Hu et al. 2023): what is half right is told from what is all wrong.
 
 Differs from ReasonGen-R1's code: an answer without a verdict is not taken for a 0. It is counted apart, and scores
-what the caller says (0.5 unless told otherwise) or stops the run.
+what the caller says (0.5 unless told otherwise) or stops the run. That code can also ask which of two pictures is the
+better one, which it leaves off: an answer about a pair is no score of a picture, so that no reward can ask it.
 """
 
 import logging
@@ -15,10 +18,11 @@ import threading
 from collections.abc import Sequence
 
 from plaudit.core.errors import BadConfig, PlauditError
+from plaudit.rewards.noun_phrases import noun_phrases
 
-PROTOCOLS = ("yes", "boxed")
+PROTOCOLS = ("yes", "boxed", "requirements")
 NEUTRAL = 0.5
-"""the score of an answer without a verdict: it speaks neither for the picture nor against it"""
+"""the score of an answer without a verdict: halfway, which is still the best of a group whose others scored 0"""
 SMALLEST_SIDE = 512
 """pixels; ReasonGen-R1 shows its judge no picture smaller than that"""
 MAX_ANSWER_TOKENS = 1024
@@ -36,7 +40,9 @@ Be as strict as you can: the smallest difference is a failure.
 Write all of this down first. Only then give the verdict, on the last line: \\boxed{{1}} if the picture matches the
 prompt perfectly, else \\boxed{{0}}."""
 
-_BOX = re.compile(r"\\boxed\s*\{\s*([^{}]*?)\s*\}")
+# A degenerate answer must not hang a run. Nothing here can be matched in two ways, and what is looked at ends where the
+# next box begins, so that time is linear; looked at, not taken, lest a box without an end swallow the next one.
+_BOX = re.compile(r"\\boxed\s*\{(?=([^{}]*)(\}?))")
 _log = logging.getLogger("plaudit")
 
 
@@ -47,7 +53,7 @@ class NoVerdict(PlauditError):
 def check_protocol(protocol: str) -> str:
     """The protocol as it is. Raises BadConfig if there is none of that name."""
     if protocol not in PROTOCOLS:
-        raise BadConfig(f"no judge's protocol {protocol!r}; there are {' and '.join(PROTOCOLS)}")
+        raise BadConfig(f"no judge's protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
     return protocol
 
 
@@ -58,21 +64,33 @@ def check_invalid_score(score: float | None) -> float | None:
     return score
 
 
-def question_for(prompt: str, protocol: str) -> str:
-    """What the judge is asked about a picture of that prompt."""
-    return (_BOXED if protocol == "boxed" else _YES_OR_NO).format(prompt=prompt)
+def questions_for(prompt: str, protocol: str) -> list[str]:
+    """What the judge is asked about a picture of that prompt: at least one question."""
+    if protocol == "boxed":
+        return [_BOXED.format(prompt=prompt)]
+    asked = noun_phrases(prompt) if protocol == "requirements" else [prompt]
+    return [_YES_OR_NO.format(prompt=it) for it in asked]
 
 
 def read_boxed(answer: str) -> float | None:
-    """0 or 1 from the answer's last box; None if there is no box, or something else in it."""
+    """0 or 1 from the answer's last box; None if there is no box, or something else in it, or no end to it."""
     boxes = _BOX.findall(answer)
-    return {"0": 0.0, "1": 1.0}.get(boxes[-1]) if boxes else None
+    if not boxes:
+        return None
+    content, closed = boxes[-1]
+    return {"0": 0.0, "1": 1.0}.get(content.strip()) if closed else None
 
 
 def read_yes_or_no(answer: str) -> float | None:
     """1 for an answer that begins with yes, 0 for no, None for any other."""
     word = re.match(r"\W*(\w+)", answer)
     return {"yes": 1.0, "no": 0.0}.get(word[1].lower()) if word else None
+
+
+def share_met(answers: Sequence[float | None]) -> float | None:
+    """The mean of the answers that could be read, None standing for the others; None if there is no other."""
+    readable = [answer for answer in answers if answer is not None]
+    return sum(readable) / len(readable) if readable else None
 
 
 class Tally:
@@ -85,15 +103,33 @@ class Tally:
         """pictures whose last answer was no verdict"""
         self.asked_again = 0
         """questions put once more, after an answer without a verdict"""
+        self.left_out = 0
+        """requirements whose last answer could not be read, of pictures whose verdict is that of the others"""
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"Tally(verdicts={self.verdicts}, invalid={self.invalid}, asked_again={self.asked_again})"
+        return (
+            f"Tally(verdicts={self.verdicts}, invalid={self.invalid}, asked_again={self.asked_again}, "
+            f"left_out={self.left_out})"
+        )
 
     def ask_again(self) -> None:
         """Count a question that is put once more."""
         with self._lock:
             self.asked_again += 1
+
+    def shares(self, answers: Sequence[Sequence[float | None]], *, judge: str) -> list[float | None]:
+        """The verdict on each picture whose questions were answered so; the requirements left out are counted."""
+        verdicts = [share_met(those) for those in answers]
+        left_out = sum(those.count(None) for those, one in zip(answers, verdicts, strict=True) if one is not None)
+        with self._lock:
+            before, self.left_out = self.left_out, self.left_out + left_out
+            after = self.left_out
+        if _doubled(before, after):
+            _log.warning(
+                "plaudit: %s said neither yes nor no to %d requirements so far; they do not count", judge, after
+            )
+        return verdicts
 
     def settle(self, verdicts: Sequence[float | None], *, invalid_score: float | None, judge: str) -> list[float]:
         """The scores that verdicts amount to, None being an answer without one; counted.
@@ -105,15 +141,20 @@ class Tally:
         with self._lock:
             before, self.invalid = self.invalid, self.invalid + missing
             self.verdicts += len(verdicts) - missing
-            total = self.verdicts + self.invalid
+            after, total = self.invalid, self.verdicts + self.invalid
         if missing and invalid_score is None:
             raise NoVerdict(
                 f"{judge} gave no verdict on {missing} of {len(verdicts)} pictures; give it more tokens, ask a better "
                 "judge, or let such answers score 0.5"
             )
-        if missing and before.bit_length() != self.invalid.bit_length():
+        if _doubled(before, after):
             _log.warning(
                 "plaudit: %s gave no verdict on %d of %d pictures so far; each scores %g",
-                judge, self.invalid, total, invalid_score,
+                judge, after, total, invalid_score,
             )  # fmt: skip
         return [verdict if verdict is not None else float(invalid_score or 0.0) for verdict in verdicts]
+
+
+def _doubled(before: int, after: int) -> bool:
+    """Whether a count reached the next power of two: often enough to be seen, too seldom to fill a log."""
+    return before.bit_length() != after.bit_length()

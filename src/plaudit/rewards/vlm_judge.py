@@ -1,8 +1,8 @@
 """Qwen2.5-VL (Bai et al. 2025) as a judge, in this process: P(Yes) from its logits, or a boxed verdict it writes.
 
-"yes" is the probability of the token Yes as the answer's first, among all tokens; gradients reach the image. "boxed"
-lets the model write its reasoning (greedily) and reads the verdict at its end; it has no gradient. verdicts.py says
-where both come from.
+"yes" is the probability of the token Yes as the answer's first, among all tokens; gradients reach the image.
+"requirements" is the mean of that over the things that the prompt names. "boxed" lets the model write its reasoning
+(greedily) and reads the verdict at its end; it has no gradient. verdicts.py says where they come from.
 
 The model library's processor needs torchvision; ours does not: patches are cut by tensor operations, and the chat's
 frame is written here. The picture is resized, antialiased, to multiples of 28 pixels within the limits of the
@@ -29,7 +29,7 @@ from plaudit.rewards.verdicts import (
     Tally,
     check_invalid_score,
     check_protocol,
-    question_for,
+    questions_for,
     read_boxed,
 )
 
@@ -40,6 +40,8 @@ _CHAT = (
 )
 """the frame of Qwen2.5-VL's chats, as its tokenizer's template writes it"""
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+Framed = tuple[list[int], list[int]]
+"""a question in a chat's frame: the tokens before the picture and those after it"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +109,8 @@ class Patches:
 class QwenJudge:
     """A Qwen2_5_VLForConditionalGeneration as a reward, 0 to 1. Keeps the Reward contract.
 
-    Differentiable in the protocol "yes", not in "boxed". `tally` counts answers without a verdict, which only
-    "boxed" can give.
+    Differentiable in the protocols "yes" and "requirements", not in "boxed". `tally` counts answers without a verdict,
+    which only "boxed" can give.
     """
 
     def __init__(
@@ -126,7 +128,7 @@ class QwenJudge:
         Raises BadConfig for an unknown protocol, or a tokenizer that is not Qwen2.5-VL's.
         """
         self.protocol = check_protocol(protocol)
-        self.differentiable = protocol == "yes"
+        self.differentiable = protocol != "boxed"
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.patches = patches or Patches()
@@ -136,7 +138,7 @@ class QwenJudge:
         self._yes = self._token("Yes")
         if self._token(_PAD) != model.config.image_token_id:
             raise BadConfig("the tokenizer and the model do not agree on the token that stands for the picture")
-        self._questions: dict[str, tuple[list[int], list[int]]] = {}
+        self._questions: dict[str, list[Framed]] = {}
 
     @classmethod
     def from_pretrained(
@@ -190,15 +192,14 @@ class QwenJudge:
         """Scores (B,) of images (B, 3, H, W) in [0, 1] against their prompts."""
         if self.model.device != images.device:
             self.model.to(images.device)
+        asked = [self._asked(prompt) for prompt in prompts]
         if self.protocol == "boxed":
             with torch.no_grad():
-                answers = self._write(images, [self._question(prompt) for prompt in prompts])
+                answers = self._write(images, [question for (question,) in asked])
             verdicts = [read_boxed(answer) for answer in answers]
             scores = self.tally.settle(verdicts, invalid_score=self.invalid_score, judge="the Qwen2.5-VL judge")
             return torch.tensor(scores, dtype=torch.float32, device=images.device)
-        inputs = self._inputs(images, [self._question(prompt) for prompt in prompts])
-        logits = self.model(**inputs, logits_to_keep=1, use_cache=False).logits
-        return logits[:, -1].float().log_softmax(dim=-1)[:, self._yes].exp()
+        return torch.stack([part.mean() for part in self._yes_to_each(images, asked)])
 
     @torch.no_grad()
     def answers(self, images: Tensor, question: str) -> list[str]:
@@ -211,7 +212,19 @@ class QwenJudge:
         """Empty the cache of tokenised questions."""
         self._questions.clear()
 
-    def _write(self, images: Tensor, questions: Sequence[tuple[list[int], list[int]]]) -> list[str]:
+    def _yes_to_each(self, images: Tensor, asked: Sequence[Sequence[Framed]]) -> tuple[Tensor, ...]:
+        """P(Yes) to each image's own questions, as many at a time as there are images, which bounds the memory."""
+        rows = torch.tensor([row for row, those in enumerate(asked) for _ in those], device=images.device)
+        questions = [question for those in asked for question in those]
+        found = []
+        for start in range(0, len(questions), len(images)):
+            now = slice(start, start + len(images))
+            inputs = self._inputs(images[rows[now]], questions[now])
+            logits = self.model(**inputs, logits_to_keep=1, use_cache=False).logits
+            found.append(logits[:, -1].float().log_softmax(dim=-1)[:, self._yes].exp())
+        return torch.cat(found).split([len(those) for those in asked])
+
+    def _write(self, images: Tensor, questions: Sequence[Framed]) -> list[str]:
         """The model's answers, each token the likeliest."""
         inputs = self._inputs(images, questions)
         written = self.model.generate(
@@ -226,7 +239,7 @@ class QwenJudge:
         )
         return self.tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
-    def _inputs(self, images: Tensor, questions: Sequence[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
+    def _inputs(self, images: Tensor, questions: Sequence[Framed]) -> dict[str, Tensor]:
         """What the model reads. Questions are padded on the left, so that all end at the last token."""
         patches, grid = self.patches.cut(images.float())
         pictured = int(grid[0].prod()) // self.patches.merged**2
@@ -244,15 +257,16 @@ class QwenJudge:
             "image_grid_thw": grid,
         }
 
-    def _question(self, prompt: str) -> tuple[list[int], list[int]]:
-        """The tokens before the picture and those after it; tokenised once in the life of this judge."""
+    def _asked(self, prompt: str) -> list[Framed]:
+        """What is asked of a prompt; tokenised once in the life of this judge."""
         if prompt not in self._questions:
             # A prompt cannot end the question and answer it itself: its marks of the frame are broken up.
-            self._questions[prompt] = self._framed(question_for(prompt.replace("<|", "< |"), self.protocol))
+            questions = questions_for(prompt.replace("<|", "< |"), self.protocol)
+            self._questions[prompt] = [self._framed(question) for question in questions]
         return self._questions[prompt]
 
-    def _framed(self, question: str) -> tuple[list[int], list[int]]:
-        """The tokens before the picture and those after it, of a question in a chat's frame."""
+    def _framed(self, question: str) -> Framed:
+        """A question in a chat's frame."""
         text = _CHAT.format(image=f"{_START}{_PAD}{_END}", question=question)
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         place = ids.index(self.model.config.image_token_id)
@@ -269,9 +283,17 @@ class QwenJudge:
         return int(ids[0])
 
 
-def load_qwen_judge(folder: Path, *, protocol: str, device: torch.device | str | None = None) -> QwenJudge:
+def load_qwen_judge(
+    folder: Path,
+    *,
+    protocol: str,
+    device: torch.device | str | None = None,
+    invalid_score: float | None = NEUTRAL,
+) -> QwenJudge:
     """A table row's judge: as of the folder, but pictures are enlarged as ReasonGen-R1 does."""
-    return QwenJudge.from_pretrained(folder, protocol=protocol, device=device, min_pixels=SMALLEST_SIDE**2)
+    judge = QwenJudge.from_pretrained(folder, protocol=protocol, device=device, min_pixels=SMALLEST_SIDE**2)
+    judge.invalid_score = check_invalid_score(invalid_score)
+    return judge
 
 
 def _precision(device: torch.device | str | None) -> torch.dtype:
