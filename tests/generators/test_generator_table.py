@@ -1,18 +1,22 @@
+import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
-from tiny_token_models import IMAGE_SIZE, know_the_tiny_width, save_llamagen_files, vqgan_weights
+from tiny_janus import save_janus_folder
+from tiny_token_models import IMAGE_SIZE, know_the_tiny_width, save_llamagen_files, save_t5, vqgan_weights
 
 from plaudit.core.errors import BadConfig, UnknownName
 from plaudit.core.hub import HubFiles, files_in
 from plaudit.core.registry import Entry
 from plaudit.generators.check import check_generator
+from plaudit.generators.janus_files import load_janus
 from plaudit.generators.llamagen import LlamaGen
 from plaudit.generators.llamagen_files import load_published_llamagen, save_llamagen
 from plaudit.generators.sizes_only import generator_without_weights
 from plaudit.generators.stable_diffusion import StableDiffusion
-from plaudit.generators.table import GENERATORS, load_generator, load_token_policy
+from plaudit.generators.table import GENERATORS, load_generator, load_plan_policy, load_token_policy
 from plaudit.generators.token_check import check_token_policy, prompts_for
 from plaudit.generators.token_generator import TokenGenerator
 from plaudit.generators.token_policy import Sampling
@@ -214,8 +218,42 @@ def test_a_folder_of_a_token_model_is_loaded_by_what_its_config_names(monkeypatc
         load_token_policy(str(tmp_path))
 
 
+@pytest.mark.parametrize("kind", ["classes", "captions", "vqgan", "janus"])
+def test_a_token_model_draws_in_bfloat16_weights(monkeypatch, tmp_path, kind):
+    """As `generate` loads them on a GPU."""
+    if kind == "janus":
+        save_janus_folder(tmp_path / "saved")
+    elif kind == "vqgan":
+        torch.save({"state_dict": vqgan_weights()}, tmp_path / "last.ckpt")
+        save_vqgan(load_published_vqgan(tmp_path / "last.ckpt", classes=5), tmp_path / "saved")
+    else:
+        know_the_tiny_width(monkeypatch)
+        text = {"text_encoder": save_t5(tmp_path / "t5")} if kind == "captions" else {}
+        transformer, tokenizer = save_llamagen_files(tmp_path, captions=kind == "captions")
+        policy = load_published_llamagen(transformer, tokenizer=tokenizer, image_size=IMAGE_SIZE, **text)
+        save_llamagen(policy, tmp_path / "saved")
+    generator = load_generator(str(tmp_path / "saved"), dtype=torch.bfloat16)
+    assert next(generator.policy.transformer.parameters()).dtype == torch.bfloat16
+    for guidance in (1.0, 2.0) if kind != "vqgan" else (1.0,):
+        prompts = ["a red circle", "star"] if kind in ("captions", "janus") else ["1", "2"]
+        noise = torch.randn(2, *generator.noise_shape, generator=torch.Generator().manual_seed(0))
+        kept = generator.sampling
+        sampled = replace(kept, image=Sampling(guidance=guidance)) if kind == "janus" else Sampling(guidance=guidance)
+        images = type(generator)(generator.policy, sampled).sample(noise, generator.encode(prompts))
+        assert images.shape == (2, 3, IMAGE_SIZE, IMAGE_SIZE)
+        assert images.dtype == torch.float32
+        assert images.isfinite().all()
+
+
 def test_other_models_are_no_token_policies():
     with pytest.raises(BadConfig, match=r"'pocket-turbo' draws from noise, not token by token as .*llamagen-b-256"):
         load_token_policy("pocket-turbo")
     with pytest.raises(UnknownName, match="Did you mean 'llamagen-b-256'"):
         load_token_policy("llamagen-b-265")
+
+
+def test_a_janus_in_its_makers_own_layout_is_told_apart_in_one_sentence(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "multi_modality"}))
+    for load in (load_generator, load_token_policy, load_plan_policy, load_janus):
+        with pytest.raises(BadConfig, match=r"DeepSeek's own layout .* take the same model in transformers' layout"):
+            load(str(tmp_path))

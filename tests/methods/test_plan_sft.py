@@ -102,6 +102,33 @@ def test_held_out_lessons_are_never_learned_from():
     assert set(look) == {"word_loss", "token_loss", "loss"}
 
 
+def test_a_look_is_the_loss_of_lessons_held_out_under_the_averaged_weights():
+    config = replace(SMALL, held_out_share=0.3, updates=6, ema=0.9)
+    one = trainer(config)
+    list(one.updates())
+    with torch.no_grad(), one.learner.averaged():
+        policy = one.policy
+        words, written = policy.words_of([LESSONS.plans[n] for n in one.held.tolist()])
+        texts = policy.encode([LESSONS.prompts[n] for n in one.held.tolist()])
+        scored = score_responses(policy, given(words, written, LESSONS.tokens[one.held]), texts)
+    before = weights(one)
+    look = one.look()
+    assert torch.equal(weights(one), before)
+    assert look["word_loss"] == pytest.approx(float(-scored.words.log_probs[written].mean()), rel=1e-5)
+    assert look["token_loss"] == pytest.approx(float(-scored.tokens.log_probs.mean()), rel=1e-5)
+
+
+def test_a_look_reads_no_more_lessons_than_a_few_and_none_where_none_is_held_out(monkeypatch):
+    assert trainer().look() == {}
+    monkeypatch.setattr("plaudit.methods.plan_sft.LOOKED_AT", 2)
+    one, seen = trainer(replace(SMALL, held_out_share=0.3)), []
+    kept = one._losses
+    one._losses = lambda chosen, dropped: (seen.extend(chosen.tolist()), kept(chosen, dropped))[1]
+    one.look()
+    assert len(seen) == 2
+    assert set(seen) < set(one.held.tolist())
+
+
 @pytest.mark.parametrize("changed", [{}, {"drop": 0.5}, {"held_out_share": 0.2}], ids=str)
 def test_the_batch_size_changes_nothing(changed):
     found = []

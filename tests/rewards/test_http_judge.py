@@ -268,7 +268,20 @@ def test_several_questions_are_under_way_at_once_and_answers_keep_their_places()
         lambda handler: handler.connection.close(),
         lambda handler: handler.wfile.write(b"nonsense\r\n\r\n"),
     ],
-    ids=["500", "503", "408", "broken", "list", "empty", "no message", "no text", "hangs up", "no http"],
+    ids=[
+        "500",
+        "503",
+        "408",
+        "broken",
+        "list",
+        "empty",
+        "no message",
+        "no float",
+        "no end",
+        "no text",
+        "hangs up",
+        "no http",
+    ],
 )
 def test_a_failure_is_tried_again_and_passes(bad):
     waits = []

@@ -1,13 +1,16 @@
 """What a run says of its memory before it starts, and what it does to fit."""
 
 import json
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import save_stable_diffusion
 
 from plaudit.core.errors import BadConfig
+from plaudit.generators import table
 from plaudit.generators.memory_plan import ALLOWANCE, BY_SPEED, GB, USABLE, peak_of
 from plaudit.generators.memory_settings import MemorySettings
 from plaudit.generators.memory_simulation import Simulation
@@ -15,9 +18,13 @@ from plaudit.generators.tuned import choose
 from plaudit.runs.provenance import read_image
 from plaudit.shells import fitting
 from plaudit.shells.cli import main
-from plaudit.shells.drawing import set_up
+from plaudit.shells.drawing import load_model, set_up
 from plaudit.shells.fitting import fit_memory
 from plaudit.shells.options import DrawingOptions
+
+sys.path.append(str(Path(__file__).parents[1] / "generators"))
+
+from tiny_janus import save_janus_folder
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -25,6 +32,11 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return str(save_stable_diffusion(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def janus(tmp_path_factory):
+    return str(save_janus_folder(tmp_path_factory.mktemp("janus") / "tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +170,26 @@ def test_what_is_set_up_is_what_fits(folder):
         shop = set_up(options, images=2)
         assert shop.generator.denoiser.is_gradient_checkpointing is checkpointing
         assert shop.options.batch_size == shop.fit.batch_size == batch_size
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_token_model_is_in_bfloat16_where_the_gpu_multiplies_it(folder, janus, native, monkeypatch):
+    monkeypatch.setattr("plaudit.generators.memory.has_fast_bfloat16", lambda _: native)
+    loaded, load = [], table.load_generator
+
+    def on_cpu(name, *, device, dtype, **more):
+        loaded.append((device, dtype))
+        return load(name, device=CPU, dtype=dtype, **more)
+
+    monkeypatch.setattr(table, "load_generator", on_cpu)
+    for device in (GPU, CPU):
+        generator, _ = load_model(options_for(janus, method="none"), device)
+        wanted = torch.bfloat16 if native and device == GPU else torch.float32
+        assert loaded.pop() == (device, wanted)
+        assert {it.dtype for it in generator.policy.transformer.parameters()} == {wanted}
+    assert fitting.unplanned_precision(choose("pocket-janus"), GPU) is None, "the same everywhere"
+    assert fitting.unplanned_precision(choose("janus-pro-1b"), GPU) == (torch.bfloat16 if native else torch.float32)
+    assert fitting.unplanned_precision(choose(folder), GPU) is None
 
 
 def test_settings_reach_the_generator(folder):

@@ -200,9 +200,13 @@ def test_a_training_without_plans_says_nothing_and_is_drawn_without(train, tmp_p
     assert lines_of(out)[-1]["plan_words"] == 0
 
 
-def test_a_lora_is_left_and_laid_over_the_model_again(train, tmp_path):
+def test_a_lora_is_left_and_laid_over_the_model_again(train, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
-    assert train(out, "--rank", "2", "--updates", "2", "--look-guidance", "2") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("plaudit.generators.tuned.plan_sampling_of", lambda _: PlanSampling(plan=False))
+        assert train(out, "--rank", "2", "--updates", "2", "--look-guidance", "2", "--kl-weight", "0.01") == 0
+    assert capsys.readouterr().err.count("was not taught to plan") == 1
+    assert [line["token_kl"] > 0 for line in lines_of(out)[1:]] == [False, True], "it leaves the model below it"
     assert (out / "adapter_model.safetensors").is_file()
     assert not (out / "transformer.safetensors").exists()
     generator = load_generator(str(out))
@@ -217,6 +221,9 @@ def test_lessons_are_learned_from_rows_in_the_published_format(taught):
     lines = lines_of(taught)
     assert lines[-1]["loss"] < lines[1]["loss"]
     assert {"word_loss", "token_loss", "lessons", "look_reward"} <= set(lines[-1])
+    assert [line["update"] for line in lines if "look_word_loss" in line] == [0, 2, 4]
+    assert lines[-1]["look_token_loss"] < lines[0]["look_token_loss"], "those that are held out are foretold better"
+    assert '<th scope="col">token loss</th>' in (taught / "report.html").read_text()
     assert lines[-1]["lessons"] == 16
     check_audited(taught)
     manifest = json.loads((taught / "run.json").read_text())
@@ -234,7 +241,8 @@ def test_lessons_that_were_stopped_go_on_to_the_same_weights(teach, taught, tmp_
 
     def stopping(self, chosen, dropped):
         calls.append(1)
-        if len(calls) == 4:
+        # Looks before the first update and after the second read what is held out.
+        if len(calls) == 5:
             raise KeyboardInterrupt
         return losses(self, chosen, dropped)
 
@@ -306,6 +314,16 @@ def test_rows_that_are_broken_are_one_sentence(teach, rows, tmp_path, capsys):
     broken.write_text(rows.read_text() + '{"brief_caption": "a red circle"}\n')
     assert teach(tmp_path / "run", "--lessons", str(broken)) == 1
     assert "broken.jsonl, line 9" in capsys.readouterr().err
+    for row, says in (
+        ({"detailed_caption": "a red zebra"}, "line 9: the plan 'a red zebra' says 'zebra'"),
+        ({"detailed_caption": "a <begin_of_image> star"}, "line 9: the plan"),
+        ({"augmented_prompts": {"short_caption": "a </s>"}}, "line 9: the prompt 'a </s>' holds '</s>'"),
+    ):
+        last = json.loads(rows.read_text().splitlines()[-1]) | row
+        broken.write_text(rows.read_text() + json.dumps(last) + "\n")
+        assert teach(tmp_path / "run", "--lessons", str(broken)) == 1
+        assert f"broken.jsonl, {says}" in capsys.readouterr().err
+        assert not (tmp_path / "run").exists(), "before anything is learned"
     assert teach(tmp_path / "run", "--lessons", str(tmp_path / "none.jsonl")) == 1
     assert "there are no rows at" in capsys.readouterr().err
     with pytest.raises(BadConfig, match="name a file or a data set of them with --lessons"):

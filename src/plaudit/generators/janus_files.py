@@ -16,9 +16,12 @@ from plaudit.core.errors import BadConfig
 from plaudit.core.whole_files import write_whole
 from plaudit.generators.janus import PLAIN_LOOK, Janus, Normal
 from plaudit.generators.plan_words import SETTINGS_FILE, PlanWords, read_settings, settings_text
+from plaudit.generators.token_files import format_of
 
 FORMAT = "janus"
 """the model type that config.json names"""
+ORIGINAL = "multi_modality"
+"""the model type of DeepSeek's own layout"""
 LOOK_FILE, LOOK_NAMES = "preprocessor_config.json", ("image_mean", "image_std")
 
 
@@ -34,6 +37,7 @@ def load_janus(
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise BadConfig(f"{folder} is no folder of a Janus: it has no config.json")
+    refuse_original(folder)
     settings = read_settings(folder)
     tokenizer = _load_tokenizer(folder)
     try:
@@ -50,6 +54,16 @@ def load_janus(
     count = network.config.text_config.vocab_size
     words = PlanWords(tokenizer, settings, said=_signs(network), count=count)
     return Janus(network.to(device), words, look=_look(folder))
+
+
+def refuse_original(folder: Path) -> None:
+    """Raises BadConfig for a Janus in DeepSeek's own layout, whose weights have other names."""
+    if format_of(folder) == ORIGINAL:
+        raise BadConfig(
+            f"{folder} holds a Janus in DeepSeek's own layout (model type {ORIGINAL!r}), which is not read here; take "
+            "the same model in transformers' layout: janus-pro-1b, janus-pro-7b, or a folder such as that of "
+            "deepseek-community/Janus-Pro-1B"
+        )
 
 
 def save_janus(policy: Janus, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:

@@ -192,6 +192,7 @@ def load_token_policy(
     if not draws_tokens(model):
         folder = Path(model).expanduser()
         if folder.is_dir():
+            _refuse_original(folder)
             raise BadConfig(
                 f"{folder} holds no model that draws token by token: those have a config.json whose format is "
                 f"{' or '.join(TOKEN_FAMILIES)}"
@@ -222,6 +223,7 @@ def load_plan_policy(
             return generator.policy
     elif GENERATORS.row_of(name_or_folder) is None and not Path(name_or_folder).expanduser().is_dir():
         GENERATORS.find(name_or_folder)
+    _refuse_original(Path(name_or_folder).expanduser())
     known = ", ".join(row.name for row in GENERATORS if "plan" in row.facts)
     raise BadConfig(f"{name_or_folder!r} writes no plans; models that do, or may learn it, are {known}")
 
@@ -298,6 +300,7 @@ def _from_folder(
     """The generator of a folder, by the family that its pipeline belongs to."""
     from plaudit.generators.parts import pipeline_of
 
+    _refuse_original(folder)
     pipeline = pipeline_of(folder)
     if pipeline not in FAMILIES:
         raise BadConfig(f"{folder} is a {pipeline}; the families that can be loaded are {', '.join(FAMILIES)}")
@@ -305,6 +308,12 @@ def _from_folder(
     kind = getattr(import_module(module), family)
     made: NoiseGenerator = kind.from_pretrained(folder, device=device, dtype=dtype, steps=steps, guidance=guidance)
     return made
+
+
+def _refuse_original(folder: Path) -> None:
+    from plaudit.generators.janus_files import refuse_original
+
+    refuse_original(folder)
 
 
 def load_published(

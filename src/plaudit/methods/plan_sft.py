@@ -22,6 +22,9 @@ from plaudit.generators.plan_rollout import score_responses
 from plaudit.methods.learner import Decay, Learner, Learning
 from plaudit.methods.prompt_rounds import in_rounds
 
+LOOKED_AT = 128
+"""lessons that a look reads, of those that are held out: of a large data set all would take longer than learning"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lessons:
@@ -56,7 +59,7 @@ class PlanSftConfig:
     drop: float = 0.1
     """share of the lessons without prompt and plan, of which only the picture is learned"""
     held_out_share: float = 0.05
-    """share of the lessons that are never learned from, but looked at"""
+    """share of the lessons that are never learned from; looks tell what is lost on them"""
     lr: float = 1e-5
     warmup: int = 85
     decay: Decay = "cosine"
@@ -140,6 +143,7 @@ class PlanSft:
         order = torch.randperm(len(lessons), generator=stream(config.seed, "held out"))
         held = round(config.held_out_share * len(lessons))
         self.held, self.taught = order[:held].sort().values, order[held:].sort().values
+        self.looked_at = order[: min(held, LOOKED_AT)]
         if not len(self.taught):
             raise BadConfig(f"there is no lesson to learn from: {len(lessons)} are given, and {held} are held out")
         parameters = [p for p in policy.transformer.parameters() if p.requires_grad]
@@ -179,13 +183,18 @@ class PlanSft:
         )  # fmt: skip
 
     def look(self) -> dict[str, float]:
-        """Losses of the lessons that are held out, on this process alone; nothing is dropped."""
-        none = torch.zeros(len(self.held), dtype=torch.bool)
+        """Losses of lessons that are held out, of the averaged weights if an average is kept; nothing is dropped.
+
+        On this process alone. Nothing if no lesson is held out.
+        """
+        if not len(self.looked_at):
+            return {}
         sums, counts = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-        with torch.no_grad():
-            for at in torch.arange(len(self.held)).split(self.config.batch_size):
-                sums += self._losses(self.held[at], none[at]).double().cpu()
-                counts += self._own_counts(self.held[at], none[at])
+        with torch.no_grad(), self.learner.averaged():
+            for some in self.looked_at.split(self.config.batch_size):
+                none = torch.zeros(len(some), dtype=torch.bool)
+                sums += self._losses(some, none).double().cpu()
+                counts += self._own_counts(some, none)
         return self._means(sums, counts)
 
     def _losses(self, chosen: Tensor, dropped: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ class PlanTask(Task):
 
     look_guidance: float = 1.0
     """classifier-free guidance of looks, and of whoever draws with what is left"""
+    recompute: bool = False
+    """keep no activations of calls with a gradient and make them again; else the model is too large for its GPU"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class LessonsTask(PlanTask):
 
 SCENES = "scenes"
 """the lessons that the pocket world writes itself"""
+RANK = 64
+"""of the LoRAs over Janus-Pro, of which one GPU cannot train every weight"""
 
 
 def pocket_reasongen() -> PlanTask:
@@ -54,22 +58,22 @@ def pocket_reasongen_direct() -> PlanTask:
 
 
 def janus_pro_1b() -> PlanTask:
-    """For Janus-Pro-1B on one GPU of 24 GB: a LoRA, judged by Qwen2.5-VL-3B; the script's other numbers."""
-    config = ReasonGenConfig(prompts_per_update=8, rounds=3, lr=5e-5, batch_size=8)
+    """For Janus-Pro-1B, taught to plan, on one GPU of 24 GB: a LoRA, judged by Qwen2.5-VL-3B."""
+    config = ReasonGenConfig(prompts_per_update=8, rounds=3, lr=5e-5, batch_size=4)
     return PlanTask(
-        model="janus-pro-1b", rewards=("qwen2.5-vl-3b:1",), held_out="pickscore-v1", prompts=_asked_for(), rank=64,
-        alpha=64.0, config=config, look_guidance=5.0, origin=f"{_SCRIPT}; fewer prompts an update, the LoRA, its rate "
-        "and the smaller judge are ours",
+        model="janus-pro-1b", rewards=("qwen2.5-vl-3b:1",), held_out="pickscore-v1", prompts=_asked_for(), rank=RANK,
+        alpha=RANK, config=config, look_guidance=5.0, recompute=True, origin=f"{_SCRIPT}; fewer prompts an update, "
+        "the LoRA, its rate and the smaller judge are ours",
     )  # fmt: skip
 
 
 def janus_pro_7b() -> PlanTask:
-    """For Janus-Pro-7B on GPUs of 80 GB: every weight, and the script's numbers and strict judge."""
-    config = ReasonGenConfig(batch_size=4)
+    """For Janus-Pro-7B, taught to plan, on one GPU of 80 GB: a LoRA, and the script's strict judge."""
+    config = ReasonGenConfig(lr=5e-5, batch_size=4)
     return PlanTask(
-        model="janus-pro-7b", rewards=("qwen2.5-vl-7b-boxed:1",), held_out="pickscore-v1", prompts=_asked_for(), rank=0,
-        alpha=0.0, config=config, look_guidance=5.0, origin=f"{_SCRIPT}; its prompts are not handed on: give them by "
-        "--prompts",
+        model="janus-pro-7b", rewards=("qwen2.5-vl-7b-boxed:1",), held_out="pickscore-v1", prompts=_asked_for(),
+        rank=RANK, alpha=RANK, config=config, look_guidance=5.0, recompute=True, origin=f"{_SCRIPT}; the LoRA and its "
+        "rate are ours; the script's prompts are not handed on: give them by --prompts",
     )  # fmt: skip
 
 
@@ -84,12 +88,18 @@ def pocket_plans() -> LessonsTask:
     )  # fmt: skip
 
 
+def janus_pro_1b_plans() -> LessonsTask:
+    """For Janus-Pro-1B on one GPU of 24 GB: a LoRA; described pictures have to be given with --lessons."""
+    return replace(janus_pro_7b_plans(), model="janus-pro-1b")
+
+
 def janus_pro_7b_plans() -> LessonsTask:
-    """For Janus-Pro-7B on GPUs of 80 GB: the script's numbers; described pictures have to be given with --lessons."""
-    config = PlanSftConfig(batch_size=4)
+    """For Janus-Pro-7B on one GPU of 80 GB: a LoRA; described pictures have to be given with --lessons."""
+    config = PlanSftConfig(lr=1e-4, batch_size=4)
     return LessonsTask(
-        model="janus-pro-7b", rewards=("pickscore-v1:1",), held_out="hpsv2.1", prompts=_asked_for(), rank=0, alpha=0.0,
-        config=config, look_guidance=5.0, lessons="", origin="the released code's script (Zhang et al. 2025)",
+        model="janus-pro-7b", rewards=("pickscore-v1:1",), held_out="hpsv2.1", prompts=_asked_for(), rank=RANK,
+        alpha=RANK, config=config, look_guidance=5.0, recompute=True, lessons="", origin="the released code's script "
+        "(Zhang et al. 2025); the LoRA and its rate are ours",
     )  # fmt: skip
 
 
@@ -97,7 +107,9 @@ TASKS = {
     "pocket-reasongen": pocket_reasongen, "pocket-reasongen-direct": pocket_reasongen_direct,
     "janus-pro-1b": janus_pro_1b, "janus-pro-7b": janus_pro_7b,
 }  # fmt: skip
-LESSONS = {"pocket-plans": pocket_plans, "janus-pro-7b-plans": janus_pro_7b_plans}
+LESSONS = {
+    "pocket-plans": pocket_plans, "janus-pro-1b-plans": janus_pro_1b_plans, "janus-pro-7b-plans": janus_pro_7b_plans,
+}  # fmt: skip
 
 NUMBERS = ("two", "three", "four")
 COLOURS = ("red", "yellow", "green", "blue", "brown", "white", "black", "orange")
@@ -123,10 +135,14 @@ def _asked_for() -> tuple[str, ...]:
         other, colour = OBJECTS[(i + 7) % len(OBJECTS)], COLOURS[i % len(COLOURS)]
         second = COLOURS[(i + 3) % len(COLOURS)]
         found += [
-            f"{NUMBERS[i % len(NUMBERS)]} {one}s in a row", f"{_a(colour)} {one}",
+            f"{NUMBERS[i % len(NUMBERS)]} {_several(one)} in a row", f"{_a(colour)} {one}",
             f"{_a(one)} {PLACES[i % 4]} {_a(other)}", f"{_a(colour)} {one} and {_a(second)} {other}",
         ]  # fmt: skip
     return tuple(found)
+
+
+def _several(words: str) -> str:
+    return f"{words}es" if words.endswith("s") else f"{words}s"
 
 
 def _a(words: str) -> str:

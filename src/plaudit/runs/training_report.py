@@ -30,6 +30,8 @@ SHOWN = {
     "look_colour": "how strong colours are",
     "look_saturation": "saturation: share of the pictures' numbers that are fully off or on",
     "distribution_distance": "distance of all pictures from real ones, by the net that is trained on",
+    "look_word_loss": "cross-entropy of plans that are held out, nats a word",
+    "look_token_loss": "cross-entropy of pictures that are held out, nats a token",
     "word_loss": "cross-entropy of plans, nats a word",
     "token_loss": "cross-entropy of pictures, nats a token",
     "plan_words": "words of a plan",

@@ -95,6 +95,20 @@ def fit_memory(
     return Fit(device=device, settings=card.settings, batch_size=card.batch_size, peak=card.peak)
 
 
+def unplanned_precision(chosen: "Chosen", device: "torch.device") -> "torch.dtype | None":
+    """The precision of a model that draws token by token, whose memory is not planned; of others None, the loader's.
+
+    Pocket models are the same on every device.
+    """
+    from plaudit.generators.memory import precision_on
+    from plaudit.generators.memory_settings import MemorySettings
+    from plaudit.generators.table import draws_tokens
+
+    if not draws_tokens(chosen.model) or _is_embedded(chosen.model):
+        return None
+    return precision_on(device, MemorySettings())
+
+
 def _simulation(options: DrawingOptions, chosen: "Chosen", device: "torch.device") -> "Simulation | None":
     """The run without weights; None for a model that whoever loads it will refuse."""
     from plaudit.core.hub import HubFiles, hub_folder

@@ -1,5 +1,6 @@
 """What trainings of a model that plans have in common: loading it, and looking at its pictures and plans."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from plaudit.generators.plan_policy import PlanPolicy, PlanSampling
+    from plaudit.generators.plan_policy import PlanPolicy, PlanSampling, Texts
     from plaudit.presets.reasongen import PlanTask
     from plaudit.shells.training_options import TrainingOptions
 
@@ -19,22 +20,74 @@ LANGUAGE_MODEL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"
 def load_trained(
     options: "TrainingOptions", task: "PlanTask", *, start: bool = False
 ) -> "tuple[PlanPolicy, PlanPolicy | None]":
-    """The task's model, ready to be trained in all its weights or by a LoRA; and what it is now, if wanted."""
+    """The task's model, ready to be trained in all its weights or by a LoRA; and what it is now, if wanted.
+
+    Under a LoRA, where products are in bfloat16, the layers that it is laid over are kept in bfloat16 too.
+    """
     from plaudit.generators.plan_training import frozen_plan_start
     from plaudit.generators.table import load_plan_policy
     from plaudit.generators.trained_part import add_lora, train_all
     from plaudit.shells.drawing import device_of
 
     loaded: Any = load_plan_policy(task.model, device=device_of(options.device))
-    if getattr(options, "recompute", False):
+    if task.recompute or getattr(options, "recompute", False):
         loaded.use_checkpointing()
     policy: PlanPolicy = loaded
-    frozen = frozen_plan_start(policy) if start else None
-    if task.rank:
-        add_lora(policy.transformer, rank=task.rank, alpha=task.alpha, targets=LANGUAGE_MODEL, seed=options.seed)
-    else:
+    if not task.rank:
+        frozen = frozen_plan_start(policy) if start else None
         train_all(policy.transformer)
-    return policy, frozen
+        return policy, frozen
+    add_lora(policy.transformer, rank=task.rank, alpha=task.alpha, targets=LANGUAGE_MODEL, seed=options.seed)
+    if options.precision == "bfloat16":
+        round_frozen_layers(policy)
+    before: Any = BeforeLora(policy) if start else None
+    return policy, before
+
+
+def round_frozen_layers(policy: Any) -> None:
+    """Keep the frozen matrices of a Janus's language model in bfloat16: half the memory, and autocast's own numbers.
+
+    Heads and embeddings, whose products stay in float32, are left as they are.
+    """
+    for weight in policy.transformer.language_model.layers.parameters():
+        if weight.ndim == 2 and not weight.requires_grad:
+            weight.data = weight.data.bfloat16()
+
+
+class BeforeLora:
+    """A policy as it was before the LoRA that lies over it, on the very same weights: the LoRA is off while it reads.
+
+    For telling how likely responses were, without a gradient; nothing is drawn with it.
+    """
+
+    def __init__(self, policy: "PlanPolicy") -> None:
+        self._policy = policy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+    def states(self, texts: "Texts", tokens: "Tensor") -> "Tensor":
+        """As the policy's, without the LoRA."""
+        from plaudit.generators.trained_part import without_lora
+
+        with without_lora(self._policy.transformer):
+            return self._policy.states(texts, tokens)
+
+    def begin(self, prompts: "Texts", *, guided: bool, writes: bool = True) -> Any:
+        """Refused: a reading goes on when the LoRA is on again."""
+        raise NotImplementedError("the policy before a LoRA tells how likely responses were, and draws none")
+
+
+def tell_untaught(task: "PlanTask") -> None:
+    """Say on stderr that plans are to be rewarded which nobody taught the model to write."""
+    from plaudit.generators.tuned import choose, plan_sampling_of
+
+    if task.config.plan and not plan_sampling_of(choose(task.model)).plan:
+        print(
+            f"plaudit: {task.model!r} was not taught to plan, and rewards can only choose among what it writes; teach "
+            "it first (plaudit train plans) and give --model the folder that this leaves, or take --direct",
+            file=sys.stderr,
+        )
 
 
 class Drawing:

@@ -32,7 +32,7 @@ class PlansOptions(TrainingOptions):
     lessons_per_update: int | None = None
     """lessons of an update"""
     held_out_share: float | None = None
-    """share of the lessons that are never learned from, but looked at"""
+    """share of the lessons that are never learned from; looks tell what is lost on them"""
     drop: float | None = None
     """share of the lessons without prompt and plan, of which only the picture is learned: for guidance"""
     word_weight: float | None = None
@@ -44,7 +44,8 @@ class PlansOptions(TrainingOptions):
     weight_decay: float | None = None
     """AdamW's"""
     recompute: bool = False
-    """keep no activations of calls with a gradient and make them again: less memory, about a third more time"""
+    """keep no activations of calls with a gradient and make them again: less memory, about a third more time; so do
+    the presets of Janus-Pro"""
 
 
 SECTIONS = {
@@ -106,7 +107,7 @@ def set_up(options: PlansOptions, task: "LessonsTask", team: "Team") -> Workplac
     return Workplace(
         trainer=trainer, watched=watched, sources={**sources(), "lessons": task.lessons}, draw=drawing.images,
         network=policy.transformer, generator=generator, sampling=recorded_sampling(final), tell=drawing.plans,
-        taught=lessons.prompts,
+        taught=lessons.prompts, follows=False,
     )  # fmt: skip
 
 
@@ -135,7 +136,7 @@ COMMAND = Command(
     ),
     examples="""
 plaudit train plans --updates 100
-plaudit train plans --lessons rows.jsonl --preset janus-pro-7b-plans --rank 64
+plaudit train plans --lessons rows.jsonl --preset janus-pro-1b-plans --out runs/taught
 plaudit train plans --resume runs/2026-01-31-plans-pocket-plans
 """,
     options=PlansOptions,

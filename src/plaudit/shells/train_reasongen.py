@@ -90,7 +90,8 @@ class ReasonGenOptions(TrainingOptions):
     weight_decay: float | None = None
     """AdamW's"""
     recompute: bool = False
-    """keep no activations of calls with a gradient and make them again: less memory, about a third more time"""
+    """keep no activations of calls with a gradient and make them again: less memory, about a third more time; so do
+    the presets of Janus-Pro"""
 
 
 SECTIONS = {
@@ -134,9 +135,11 @@ def set_up(options: ReasonGenOptions, task: "PlanTask", team: "Team") -> Workpla
     """The trainer, the rewards to watch, and what was loaded."""
     from plaudit.generators.plan_training import PlansInBfloat16
     from plaudit.methods.reasongen import ReasonGen
-    from plaudit.shells.plan_drawing import Drawing, load_trained, recorded_sampling
+    from plaudit.shells.plan_drawing import Drawing, load_trained, recorded_sampling, tell_untaught
 
     config = task.config
+    if team.leads:
+        tell_untaught(task)
     reward, watched, sources = load_judges(options, task, team)
     policy, start = load_trained(options, task, start=config.kl_weight > 0)
     generator: Any = policy
@@ -191,7 +194,7 @@ plaudit train reasongen --updates 50
 plaudit train reasongen --preset pocket-reasongen-direct         without plans
 plaudit train reasongen --reward pocket-vqa-hard --rounds 4      right or wrong, and nothing between
 plaudit train reasongen --entropy-control none                   what happens without
-plaudit train reasongen --preset janus-pro-1b --prompts my-prompts.txt
+plaudit train reasongen --preset janus-pro-1b --model runs/taught --prompts my-prompts.txt
 plaudit train reasongen --resume runs/2026-01-31-reasongen-pocket-reasongen
 """,
     options=ReasonGenOptions,
