@@ -147,9 +147,9 @@ def test_a_plan_shows_what_was_planned_and_what_was_used(compared):
     text = as_text({**compared.content, "plan": plan})
     assert "base 7 pictures, 0.5 s planned and 0.1 used" in text
     assert "base, <tuned> missed the plan by more than 20%" in text
-    assert "cannot cost" not in text
+    assert "not at the same cost" not in text
     dear = {"base": share, "<tuned>": share | {"planned": 0.7}}
-    assert "<tuned> does not cost the same" in as_text({**compared.content, "plan": {**plan, "entrants": dear}})
+    assert "not at the same cost: <tuned>" in as_text({**compared.content, "plan": {**plan, "entrants": dear}})
     kept = {name: {"steps": 7, "planned": 0.1} for name in ("base", "<tuned>")}
     assert "missed" not in as_text({**compared.content, "plan": {**plan, "entrants": kept}})
 
@@ -183,8 +183,9 @@ def test_systems_of_any_costs_have_a_plot_with_their_names(compared, seconds):
         results["fronts"]["points"][one["name"]]["seconds"] = value
     plot = trade_offs(results).decode()
     assert ">seconds per image</text>" in plot
+    assert plot.count(">1  base</text>") == plot.count(">2  &lt;tuned&gt;</text>") == 1
     # Accuracy against rewards, diversity, seconds and forwards; rewards against the last three.
-    assert plot.count(">base</text>") == plot.count(">&lt;tuned&gt;</text>") == 7
+    assert plot.count(">1</text>") + plot.count(">1 2</text>") >= 7
     # A logarithm's ticks are powers of ten.
     assert ("10^" in plot or "mathdefault" in plot) == (seconds == (0.01, 9.0))
 

@@ -1,7 +1,7 @@
 """Trade-offs of compared systems as one SVG: the deciding measure, and the rewards, against diversity and cost."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 AXES = {
@@ -14,12 +14,15 @@ COSTS = ("seconds", "forwards")
 MANY = 4
 """times the least cost, from which costs are shown by their logarithm"""
 COLOUR, BEATEN = "#1b6ca8", "#9a9a9a"
+NEAR = 0.04
+"""share of a plot's width and height within which numbers would lie on each other, and stand side by side instead"""
 
 
 def trade_offs(results: Mapping[str, Any]) -> bytes:
-    """SVG: a plot for each thing that the deciding measure is held against; the same numbers give the same file.
+    """SVG: a plot for each pair of gains and costs; the same numbers give the same file.
 
-    Systems that no other beats are joined by a line; those that are beaten are grey.
+    Systems go by their place in the list below. Those that no other beats are joined by a line; those that are beaten
+    are grey.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -31,6 +34,10 @@ def trade_offs(results: Mapping[str, Any]) -> bytes:
     for number, front in enumerate(fronts, start=1):
         _draw(figure.add_subplot(rows, columns, number), results, front)
     figure.tight_layout()
+    # Names are long, and systems may lie close together: the plots have numbers, and the names stand below.
+    lines = [f"{number}  {one['name']}" for number, one in enumerate(results["entrants"], start=1)]
+    for number, line in enumerate(lines):
+        figure.text(0.06, -0.02 - 0.2 * number / figure.get_figheight(), line, fontsize=9, va="top")
     buffer = io.BytesIO()
     # No date and no random ids: the same numbers give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "plaudit", "svg.fonttype": "none"}):
@@ -40,8 +47,8 @@ def trade_offs(results: Mapping[str, Any]) -> bytes:
 
 def _draw(axes: Any, results: Mapping[str, Any], front: Mapping[str, Any]) -> None:
     against, gain, points = front["against"], front["gain"], results["fronts"]["points"]
-    places = {}
-    for number, one in enumerate(results["entrants"]):
+    places: dict[str, tuple[float, float]] = {}
+    for one in results["entrants"]:
         x, y = points[one["name"]][against], points[one["name"]][gain]
         places[one["name"]] = (x, y)
         colour = COLOUR if one["name"] in front["names"] else BEATEN
@@ -49,9 +56,6 @@ def _draw(axes: Any, results: Mapping[str, Any], front: Mapping[str, Any]) -> No
         ends = one["measures"].get(gain)
         errors = [[y - ends["low"]], [ends["high"] - y]] if ends else None
         axes.errorbar(x, y, yerr=errors, fmt="o", color=colour, capsize=3)
-        # Above and below in turn, so that names of neighbours stay apart.
-        up = 7 if number % 2 == 0 else -13
-        axes.annotate(one["name"], (x, y), xytext=(6, up), textcoords="offset points", fontsize=8)
     line = sorted(places[name] for name in front["names"])
     axes.plot([x for x, _ in line], [y for _, y in line], color=COLOUR, alpha=0.4, linewidth=1)
     least, most = (end(x for x, _ in places.values()) for end in (min, max))
@@ -61,7 +65,24 @@ def _draw(axes: Any, results: Mapping[str, Any], front: Mapping[str, Any]) -> No
     if least == most:
         # All at one place, as where cost was made equal: there is no spread to take margins of.
         axes.set_xlim(least - (abs(least) or 1), most + (abs(most) or 1))
+    _number(axes, list(places.values()))
     axes.set_xlabel(AXES[against])
     axes.set_ylabel(AXES.get(gain, gain))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _number(axes: Any, places: Sequence[tuple[float, float]]) -> None:
+    """Each system's number beside its place; those that are near each other share one label."""
+    # The limits are not settled before they are asked for.
+    axes.get_xlim(), axes.get_ylim()
+    spots = axes.transAxes.inverted().transform(axes.transData.transform(places))
+    labels: dict[int, list[int]] = {}
+    for number, spot in enumerate(spots):
+        first = next((other for other in labels if max(abs(spot - spots[other])) < NEAR), number)
+        labels.setdefault(first, []).append(number + 1)
+    for turn, (first, numbers) in enumerate(labels.items()):
+        # Above and below in turn, so that those of neighbours stay apart.
+        up = 5 if turn % 2 == 0 else -13
+        said = " ".join(map(str, numbers))
+        axes.annotate(said, places[first], xytext=(5, up), textcoords="offset points", fontsize=9)

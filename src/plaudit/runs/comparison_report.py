@@ -77,7 +77,7 @@ def _verdicts(results: Row) -> str:
 def _measured(results: Row) -> str:
     headline = results["headline"]
     measures = [name for name in results["entrants"][0]["measures"] if name not in results["rewards"]] or [headline]
-    heads = ["system", *measures, f"{headline}: difference", "ahead where they differ", "seconds an image", "forwards"]
+    heads = ["system", *measures, f"{headline}: difference", "ahead where they differ", "s/image", "forwards"]
     rows = []
     for one in results["entrants"]:
         change = one["differences"].get(headline)

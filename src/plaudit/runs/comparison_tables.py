@@ -75,8 +75,7 @@ def plan_words(content: Row) -> str:
     ]  # fmt: skip
     if unequal:
         said.append(
-            f"{', '.join(unequal)} does not cost the same: its steps were said, or no number of them comes within "
-            f"{OFF:.0%}"
+            f"not at the same cost: {', '.join(unequal)} (steps were said, or no number of them comes within {OFF:.0%})"
         )
     said = [f"equal {plan['equal']}: {number(plan['budget'])} {unit} an image, as {plan['reference']} takes", *said]
     return "\n  ".join(said)
@@ -151,15 +150,15 @@ def _left_out(results: Row) -> list[str]:
 
 
 def _by_category(results: Row) -> list[str]:
-    """The deciding measure of each category, a column for each system, with the difference to the first."""
-    cells: dict[str, list[str]] = {}
+    """The deciding measure of each category, a row for each system, with the difference to the first."""
+    cells: dict[str, list[str]] = {one["name"]: [] for one in results["entrants"]}
     for row in results["categories"]:
         moved = f" {row['change']['value']:+.3f}" if row["change"] else ""
-        cells.setdefault(row["category"], []).append(f"{row['value']['value']:.3f}{moved}")
-    if len(cells) < 2:
+        cells[row["entrant"]].append(f"{row['value']['value']:.3f}{moved}")
+    categories = list(dict.fromkeys(row["category"] for row in results["categories"]))
+    if len(categories) < 2:
         return []
-    names = [one["name"] for one in results["entrants"]]
-    return [aligned([results["headline"], *names], [[category, *row] for category, row in cells.items()])]
+    return [aligned([results["headline"], *categories], [[name, *row] for name, row in cells.items()])]
 
 
 def _verdicts(results: Row) -> str:

@@ -56,7 +56,7 @@ class Table:
 
     def mean(self, measure: str) -> Estimate:
         """The measure and its interval."""
-        shares = (0.0, 1.0) if measure == ACCURACY else None
+        shares = (0.0, 1.0) if self.is_share(measure) else None
         return bootstrap_mean(self.scores[measure], strata=self.strata(measure), within=shares)
 
     def of_category(self, category: str) -> "Table":
@@ -67,6 +67,11 @@ class Table:
             scores={name: scores[places] for name, scores in self.scores.items()}, overall=self.overall,
             followed=self.followed, seconds=self.seconds, forwards=self.forwards,
         )  # fmt: skip
+
+    def is_share(self, measure: str) -> bool:
+        """Whether it can be 0 to 1 only: the share that is right, and a score with credit for parts."""
+        values = self.scores[measure]
+        return measure in BY_CATEGORY and bool(((values >= 0) & (values <= 1)).all())
 
     def strata(self, measure: str) -> tuple[str, ...] | None:
         """The categories, if the measure is the mean of their means; None if it is that of prompts."""
@@ -128,7 +133,7 @@ def difference(table: Table, reference: Table, measure: str) -> Difference:
     check_paired(table, reference, measure)
     after, before = table.scores[measure], reference.scores[measure]
     strata = table.strata(measure)
-    shares = (-1.0, 1.0) if measure == ACCURACY else None
+    shares = (-1.0, 1.0) if table.is_share(measure) and reference.is_share(measure) else None
     change = paired_difference(after, before, strata=strata, within=shares)
     chance = sign_flip_test(after - before, strata=strata)
     wins, ties = win_rate(after, before)

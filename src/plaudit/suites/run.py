@@ -186,7 +186,8 @@ def score(judged: Sequence[Judged], *, overall: Overall = "categories", parts: S
         if strict
         else None,
         tasks={name: _accuracy(some) for name, some in _by_category(strict).items()},
-        score=_measured(prompts, lambda one: one.score, overall),
+        # Where right and wrong are known, the score is the share of what is right.
+        score=_measured(prompts, lambda one: one.score, overall, within=SHARES if strict else None),
         parts={
             name: found
             for name in parts
@@ -207,8 +208,9 @@ def _part(one: Judged, name: str) -> float | None:
 
 
 def _measured(
-    prompts: Sequence[Sequence[Judged]], number: Callable[[Judged], float | None], overall: Overall
-) -> Measured | None:
+    prompts: Sequence[Sequence[Judged]], number: Callable[[Judged], float | None], overall: Overall, *,
+    within: tuple[float, float] | None = None,
+) -> Measured | None:  # fmt: skip
     """The mean of an image's number; of the prompts all of whose images have one. None if there are none."""
     pairs = [(images, [number(one) for one in images]) for images in prompts]
     known = [(images, [v for v in values if v is not None]) for images, values in pairs if None not in values]
@@ -217,9 +219,9 @@ def _measured(
     means = {images[0].prompt_index: sum(values) / len(values) for images, values in known}
     having = [images for images, _ in known]
     return Measured(
-        overall=_mean(list(means.values()), _categories(having), overall),
+        overall=_mean(list(means.values()), _categories(having), overall, within=within),
         categories={
-            name: bootstrap_mean([means[images[0].prompt_index] for images in some])
+            name: bootstrap_mean([means[images[0].prompt_index] for images in some], within=within)
             for name, some in _by_category(having).items()
         },
     )
