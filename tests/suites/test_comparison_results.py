@@ -57,7 +57,7 @@ def test_the_first_is_what_the_others_are_held_against(base):
     assert tuned["differences"][ACCURACY]["change"]["value"] == pytest.approx(0.5)
     assert tuned["words"].startswith("Better than base: accuracy +0.500")
     assert "ahead in 100% of the pairs that differ" in tuned["words"]
-    assert "Of the rewards that it follows 1 of 1 rose; of those that it does not, 0 of 1 rose" in tuned["words"]
+    assert "Of the rewards that it follows 1 of 1 clearly rose; of those that it does not, 0 of 1 did" in tuned["words"]
 
 
 def test_equal_systems_cannot_be_told_apart_and_it_says_so(base):
@@ -69,7 +69,7 @@ def test_who_pleases_the_rewards_and_not_the_prompt_is_called_so(base):
     found = results_of([base, moved(base, "hacked", accuracy=0.0, hps=2.0, clip=-1.0, followed=("hps",))])
     words = entrant(found, "hacked")["words"]
     assert words.startswith("Worse than base")
-    assert "0 of 1 rose and 1 fell" in words
+    assert "0 of 1 did and 1 fell" in words
     assert "pleases the rewards, and not the prompt" in words
     better = entrant(results_of([base, moved(base, "b", accuracy=0.5, hps=2.0, followed=("hps",))]), "b")["words"]
     assert "pleases" not in better
