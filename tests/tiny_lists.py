@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 GENEVAL = [
-    {"tag": "single_object", "include": [{"class": "kite", "count": 1}], "prompt": "a photo of a kite"},
+    {"tag": "single_object", "include": [{"class": "kite", "count": 1}], "prompt": "a kite in the wind"},
     {
         "tag": "counting",
         "include": [{"class": "kite", "count": 2}],

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from tiny_lists import write_lists
@@ -13,6 +15,9 @@ from plaudit.shells.evaluate import about
 from plaudit.shells.evaluation_table import as_table
 from plaudit.suites.run import Judged, pocket, score
 from plaudit.suites.suite import Opinion
+
+sys.path.append(str(Path(__file__).parents[1] / "suites"))
+from tiny_detectors import save_owlv2
 
 REWARDS = ("--reward", "incompressibility:3", "--held-out", "compressibility")
 
@@ -104,8 +109,8 @@ def test_a_list_that_is_not_the_pinned_one_is_no_benchmark(sd_folder, lists, cap
 
 
 def test_a_benchmark_is_scored_by_its_own_scorer(sd_folder, lists, capsys, monkeypatch):
-    def scorer(*, device):
-        assert device.type == "cpu"
+    def scorer(*, device, detector, colours):
+        assert (device.type, detector, colours) == ("cpu", "mask2former-swin-s", "clip-vit-l14")
         return lambda _, prompts: [
             Opinion(score=0.5 if it.facts["tag"] == "counting" else 1.0, right=it.facts["tag"] != "counting")
             for it in prompts
@@ -124,11 +129,130 @@ def test_a_benchmark_is_scored_by_its_own_scorer(sd_folder, lists, capsys, monke
     assert "right about 0.003" in table
 
 
+@pytest.fixture
+def nothing_here(tmp_path, monkeypatch):
+    """No model of the hub is in the cache, and none can be had."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """GenEval and T2I-CompBench, with nobody to score them who would have to be fetched."""
+
+    def scorer(**_):
+        return lambda _, prompts: [Opinion(score=1.0, right=True) for _ in prompts]
+
+    monkeypatch.setattr("plaudit.suites.geneval.geneval_scorer", scorer)
+    monkeypatch.setattr("plaudit.suites.t2i_compbench.t2i_compbench_scorer", scorer)
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [
+        ("geneval", "plaudit fetch mask2former-swin-s; or have another detector look"),
+        ("geneval --detector owlv2-base", "plaudit fetch owlv2-base"),
+        ("t2i-compbench-numeracy", "plaudit fetch owlv2-base"),
+        ("t2i-compbench --category color", "plaudit fetch blip-vqa"),
+        ("t2i-compbench --category non_spatial", "plaudit fetch clip-vit-l14"),
+        ("dpg-bench", "plaudit fetch blip-vqa"),
+        ("partiprompts --reward pickscore-v1", "plaudit fetch pickscore-v1"),
+    ],
+)
+@pytest.mark.usefixtures("nothing_here")
+def test_a_scorer_that_is_missing_is_told_before_anything_is_drawn(
+    line, missing, sd_folder, lists, capsys, monkeypatch
+):
+    def draw(*_, **__):
+        raise AssertionError("nobody can score what would be drawn now")
+
+    monkeypatch.setattr("plaudit.suites.run.draw_and_judge", draw)
+    out = lists / "out"
+    assert main(["evaluate", *line.split(), "--model", str(sd_folder), "--lists", str(lists), "--out", str(out)]) == 1
+    assert missing in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("nothing_here", "scored")
+def test_what_scored_is_recorded_and_another_scorer_is_another_evaluation(sd_folder, lists, tmp_path, capsys):
+    out = tmp_path / "out"
+    line = ["evaluate", "geneval", "--model", str(sd_folder), "--lists", str(lists), "--out", str(out), "--json"]
+    assert main([*line, "--prompts", "1"]) == 0
+    told = json.loads(capsys.readouterr().out)["suite"]["scorer"]
+    kept = json.loads((out / "evaluation.json").read_text())
+    assert kept["settings"]["sources"]["scorer"] == kept["suite"]["scorer"] == told
+    assert {role: it["name"] for role, it in told.items()} == {
+        "detector": "mask2former-swin-s", "colours": "clip-vit-l14",
+    }  # fmt: skip
+    assert told["detector"]["hub_id"] == "facebook/mask2former-swin-small-coco-instance"
+    assert len(told["colours"]["revision"]) == 40
+    assert "detector" not in kept["settings"]
+    # The usual one by its name is no other.
+    assert main([*line, "--detector", "mask2former-swin-s"]) == 0
+    assert main([*line, "--detector", "owlv2-base"]) == 1
+    assert "holds an evaluation with another sources" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("suite", "goes_on"), [("t2i-compbench", True), ("geneval", False)], ids=["pinned", "as it was downloaded"]
+)
+@pytest.mark.usefixtures("scored")
+def test_weights_that_arrive_later_are_others_unless_their_commit_is_pinned(
+    suite, goes_on, sd_folder, lists, tmp_path, monkeypatch
+):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text(name)
+    line = ["evaluate", suite, "--model", str(sd_folder), "--lists", str(lists), "--out", str(tmp_path / "out")]
+    codes = []
+    for cached in (None, tmp_path / "first", tmp_path / "second"):
+        monkeypatch.setattr("plaudit.runs.provenance.cached_folder", lambda _files, folder=cached: folder)
+        codes.append(main([*line, "--prompts", "1", "--images-per-prompt", "1"]))
+    assert codes == ([0, 0, 0] if goes_on else [0, 1, 1])
+
+
+def test_a_detector_of_ones_own_finds_the_objects(sd_folder, lists, tmp_path, capsys, monkeypatch):
+    """A folder in a published format, of random weights; colours are named by nobody's network."""
+    folder, out = save_owlv2(tmp_path / "owlv2"), tmp_path / "out"
+    asked = []
+
+    def colours(_name, **_):
+        return lambda _image, found, label: asked.append(label) or ["red"] * len(found)
+
+    monkeypatch.setattr("plaudit.suites.geneval.load_clip_colours", colours)
+    line = ["evaluate", "geneval", "--model", str(sd_folder), "--lists", str(lists), "--out", str(out), "--json"]
+    assert main([*line, "--detector", str(folder)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["images"] == 8
+    assert said["suite"]["scorer"]["detector"]["name"] == str(folder)
+    assert list(said["suite"]["scorer"]["detector"]["weights"]) == ["model.safetensors"]
+    parts = {tuple(one["parts"]) for one in json.loads((out / "evaluation.json").read_text())["judged"]}
+    assert parts == {("kite",), ("2 kite, fewer than 3",)}
+    assert asked == []
+
+
+@pytest.mark.parametrize("suite", ["pocket", "dpg-bench", "partiprompts"])
+def test_a_detector_is_refused_where_nobody_would_ask_it(suite, capsys):
+    assert main(["evaluate", suite, "--detector", "owlv2-base"]) == 2
+    suites = "(geneval, t2i-compbench, t2i-compbench-numeracy)"
+    says = f"--detector is for suites that a detector scores {suites}, and {suite!r} is none"
+    assert says in capsys.readouterr().err
+
+
+def test_a_table_of_prompts_is_refused(tmp_path, capsys):
+    file = tmp_path / "mine.csv"
+    file.write_text("prompt,seed\na red star,3\n")
+    assert main(["evaluate", str(file), "--reward", "hps"]) == 1
+    assert "mine.csv' is a table, and nothing says which column" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [
         ("nothing.txt", 1, "there is no file of prompts 'nothing.txt'"),
         ("genevla", 2, "Did you mean 'geneval'?"),
+        ("genevla --detector owlv2-base", 2, "Did you mean 'geneval'?"),
+        ("geneval --detector owlv2-bas", 1, "no detector named 'owlv2-bas'. Did you mean 'owlv2-base'?"),
         ("partiprompts --reward hpz", 1, "no reward named 'hpz'"),
         ("partiprompts --reward hps --held-out hps", 1, "'hps' is given twice"),
         ("partiprompts --reward hps --category Art", 1, "no category 'Art'; it has Abstract, Arts"),
@@ -140,7 +264,7 @@ def test_a_benchmark_is_scored_by_its_own_scorer(sd_folder, lists, capsys, monke
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence(line, code, says, lists, capsys):
     words = line.split()
-    if words[0] == "partiprompts":
+    if words[0] == "partiprompts" or "owlv2-bas" in words:
         words += ["--lists", str(lists)]
     assert main(["evaluate", *words]) == code
     out, err = capsys.readouterr()

@@ -268,7 +268,7 @@ def test_a_fetched_model_draws_without_a_network_and_the_picture_knows_its_commi
     assert read_provenance(Path(picture))["sources"]["model"] == source
 
 
-GENEVAL = b'{"tag": "single_object", "include": [{"class": "kite", "count": 1}], "prompt": "a photo of a kite"}\n'
+GENEVAL = b'{"tag": "single_object", "include": [{"class": "kettle", "count": 1}], "prompt": "a photo of a kettle"}\n'
 
 
 @pytest.fixture

@@ -15,6 +15,9 @@ from plaudit.suites.detectors_mask2former import Mask2Former, ReadingSize
 from plaudit.suites.detectors_owlv2 import Owlv2
 from plaudit.suites.detectors_pocket import PocketDetector
 from plaudit.suites.detectors_table import DETECTORS
+from plaudit.suites.geneval import CLASSES, GenevalScorer, geneval_scorer
+from plaudit.suites.geneval_rules import Rules
+from plaudit.suites.suite import SuitePrompt
 
 SMALL = ReadingSize(short=64, long=107)
 LABELS = [["person", "car"], ["motorcycle", "couch"], ["person", "hair dryer", "computer mouse"]]
@@ -196,6 +199,49 @@ def test_a_rival_takes_the_boxes_that_are_more_its_own(owlv2_folder, owlv2):
     (against,) = Owlv2.from_pretrained(owlv2_folder, rivals=["square"])(images, [["red circle"]])
     assert 0 < len(against) < len(alone)
     assert {one.label for one in against} == {"red circle"}
+
+
+def test_the_same_detector_with_rivals_reads_alike(owlv2_folder, owlv2):
+    images = pictures()[2:]
+    loaded = Owlv2.from_pretrained(owlv2_folder, rivals=["square"])
+    assert owlv2.against(["square"])(images, [["red circle"]]) == loaded(images, [["red circle"]])
+
+
+def colourless(_image, found, _label):
+    return ["grey"] * len(found)
+
+
+def asked_for(count, kind, tag="two_object"):
+    include, exclude = {"class": kind, "count": count}, {"class": kind, "count": count + 1}
+    facts = {"tag": tag, "include": [include], "exclude": [exclude]}
+    return SuitePrompt(index=0, text="", category=tag, facts=facts)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("mask2former", "car"), ("owlv2", "star")])
+def test_genevals_scorer_goes_by_what_a_published_format_finds(name, kind, request):
+    """On random weights: as many are asked for as the detector finds, one fewer, and one more."""
+    detector, images = request.getfixturevalue(name), pictures(1)
+    (found,) = detector(images, [[kind]])
+    assert len(found) >= 2
+    sure = sorted(one.score for one in found)[-2]
+    there = sum(one.score > sure - 1e-6 for one in found)
+    scorer = GenevalScorer(detector, colourless, rules=Rules(threshold=sure - 1e-6))
+    prompts = [asked_for(there + more, kind) for more in (0, -1, 1)]
+    opinions = scorer(images.expand(3, -1, -1, -1), prompts)
+    assert [(one.right, one.score) for one in opinions] == [(True, 1.0), (False, 0.0), (False, 0.0)]
+    assert opinions[1].reasons == (f"{there} {kind}, wanted fewer than {there}",)
+    assert opinions[2].reasons == (f"{there} of {there + 1} {kind}",)
+
+
+def test_genevals_scorer_loads_folders_of_both_formats(mask2former_folder, owlv2_folder):
+    """Whatever is found is told of its rivals: all other classes of COCO, which Mask2Former knows by itself."""
+    closed, open_ = (
+        geneval_scorer(detector=str(folder), colours=colourless) for folder in (mask2former_folder, owlv2_folder)
+    )
+    assert isinstance(closed.detector, Mask2Former)
+    assert isinstance(open_.detector, Owlv2)
+    assert open_.detector.rivals == CLASSES
+    assert len(set(CLASSES)) == 80
 
 
 def test_one_class_has_many_names(mask2former):

@@ -62,6 +62,12 @@ def test_a_yes_counts_only_if_what_it_hangs_on_is_there():
     }
 
 
+@pytest.mark.parametrize(("answer", "right"), [(0.5, False), (0.51, True)])
+def test_a_yes_is_likelier_than_a_no(answer, right):
+    opinion = opinion_of([Question(number=1, text="is there a star?")], [answer])
+    assert (opinion.right, opinion.score) == (right, float(right))
+
+
 def test_all_yes_is_right():
     vqa = Answers(*(one["question_natural_language"] for one in STAR_AND_RING))
     (opinion,) = DpgScorer(vqa)(torch.zeros(1, 3, 8, 8), [prompt(*STAR_AND_RING)])

@@ -14,6 +14,7 @@ from plaudit.suites.detectors_pocket import PocketDetector
 from plaudit.suites.geneval import GenevalScorer, classes_of, geneval_scorer
 from plaudit.suites.geneval_colours import BLANK, ClipColours
 from plaudit.suites.geneval_pocket import pocket_geneval_scorer, pocket_requirements
+from plaudit.suites.geneval_rules import Rules
 from plaudit.suites.pocket_eval import pocket_eval_prompts
 from plaudit.suites.suite import SuitePrompt
 
@@ -51,6 +52,8 @@ LEFT = {"class": "star", "count": 1, "position": ["left of", 0]}
 ABOVE = {"class": "star", "count": 1, "position": ["above", 0]}
 THREE = tuple(thing("heart", "green", x, y) for x, y in ((16, 16), (48, 16), (16, 48)))
 FEWER_THAN_FOUR = {"class": "heart", "count": 4}
+TWO_HEARTS = prompt("counting", {"class": "heart", "count": 2}, exclude=[{"class": "heart", "count": 3}])
+STAR_AND_NO_RING = prompt("single_object", STAR, exclude=[{"class": "ring", "count": 1}])
 KNOWN = [
     ("one star", scene(RED_STAR), prompt("single_object", STAR), 1.0, ()),
     ("no ring", scene(RED_STAR), prompt("single_object", RING), 0.0, ("no ring",)),
@@ -58,13 +61,14 @@ KNOWN = [
     ("one of both", scene(RED_STAR), prompt("two_object", STAR, RING), 0.5, ("no ring",)),
     ("three", scene(*THREE), prompt("counting", {"class": "heart", "count": 3}, exclude=[FEWER_THAN_FOUR]), 1.0, ()),
     ("two of three", scene(*THREE[:2]), prompt("counting", {"class": "heart", "count": 3}), 0.0, ("2 of 3 heart",)),
-    (
-        "three, not two",
-        scene(*THREE),
-        prompt("counting", {"class": "heart", "count": 2}, exclude=[{"class": "heart", "count": 3}]),
-        0.5,
-        ("3 heart, wanted fewer than 3",),
-    ),
+    # As the published rows have it: as many are included, one more is excluded.
+    ("none, not two", scene(RED_STAR), TWO_HEARTS, 0.0, ("no heart",)),
+    ("one, not two", scene(*THREE[:1]), TWO_HEARTS, 0.0, ("1 of 2 heart",)),
+    ("just two", scene(*THREE[:2]), TWO_HEARTS, 1.0, ()),
+    ("three, not two", scene(*THREE), TWO_HEARTS, 0.0, ("3 heart, wanted fewer than 3",)),
+    ("a star and no ring", scene(RED_STAR), STAR_AND_NO_RING, 1.0, ()),
+    ("neither", scene(*THREE), STAR_AND_NO_RING, 0.0, ("no star",)),
+    ("a ring too", scene(RED_STAR, BLUE_RING), STAR_AND_NO_RING, 0.5, ("1 ring, wanted fewer than 1",)),
     ("red star", scene(RED_STAR), prompt("colors", {**STAR, "color": "red"}), 1.0, ()),
     ("not blue", scene(RED_STAR), prompt("colors", {**STAR, "color": "blue"}), 0.5, ("star is red, not blue",)),
     ("left", scene(RED_STAR, BLUE_RING), prompt("position", RING, LEFT), 1.0, ()),
@@ -230,6 +234,26 @@ def test_what_is_counted_must_be_surer(tag, right):
     assert GenevalScorer(detector, PaletteColours())(torch.zeros(1, 3, 8, 8), [prompt(tag, STAR)])[0].right == right
 
 
+def test_other_rules_are_kept_to():
+    found = [
+        Detection(label="star", score=0.6, box=(0.0, 0.0, 4.0, 4.0)),
+        Detection(label="ring", score=0.6, box=(10.0, 3.0, 14.0, 7.0)),
+    ]
+
+    def right(asked, **rules):
+        scorer = GenevalScorer(lambda images, _labels: [found for _ in images], PaletteColours(), rules=Rules(**rules))
+        return scorer(torch.zeros(1, 3, 16, 16), [asked])[0].right
+
+    one, counted, beside = prompt("single_object", STAR), prompt("counting", STAR), prompt("position", RING, LEFT)
+    assert right(one, threshold=0.59)
+    assert not right(one, threshold=0.6)
+    assert right(counted, counting_threshold=0.59)
+    assert not right(counted, counting_threshold=0.6)
+    # The centres lie 10 apart across, of 10.44 in all, and both boxes are 8 wide together.
+    assert right(beside, margin=0.59)
+    assert not right(beside, margin=0.61)
+
+
 def test_a_prompt_without_requirements_is_refused():
     with pytest.raises(BadConfig, match="under 'include'"):
         classes_of(SuitePrompt(index=0, text="a cat", category="single_object"))
@@ -238,8 +262,10 @@ def test_a_prompt_without_requirements_is_refused():
 def test_without_its_models_it_says_what_to_fetch(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(BadConfig, match="plaudit fetch mask2former-swin-s"):
+    with pytest.raises(BadConfig, match=r"plaudit fetch mask2former-swin-s; or have .* --detector owlv2-base"):
         geneval_scorer()
+    with pytest.raises(BadConfig, match=r"plaudit fetch owlv2-base$"):
+        geneval_scorer(detector="owlv2-base")
     with pytest.raises(BadConfig, match="which 'pocket-imagereward' is not"):
         geneval_scorer(detector="pocket-judge", colours="pocket-imagereward")
 

@@ -1,6 +1,9 @@
 """GenEval's rules on constructed detections, against the published decisions written down a second time below."""
 
+import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from plaudit.core.errors import BadConfig
 from plaudit.suites.detectors import Detection
 from plaudit.suites.geneval_rules import COLOURS, RELATIONS, Rules, kept, relations_of, rulings
+from plaudit.suites.table import SUITES
 
 CLASSES = ("cat", "dog", "car")
 
@@ -213,6 +217,21 @@ def test_more_than_asked_for_does_harm_only_where_it_is_excluded():
     assert not holds(objects, {"include": two, "exclude": [{"class": "cat", "count": 3}]})
 
 
+def test_too_many_of_a_class_take_its_count_and_no_more():
+    """Colour and place are still those of the surest, as in the released evaluation."""
+    objects = {"cat": [at(0, 0), at(30, 0)]}
+    wanted = {"include": [{"class": "cat", "count": 1, "color": "red"}], "exclude": [{"class": "cat", "count": 2}]}
+    ruled = rulings(objects, wanted, lambda _found, _label: ["red"])
+    assert [(one.requirement, one.holds) for one in ruled] == [("cat, fewer than 2", False), ("red cat", True)]
+
+
+@pytest.mark.parametrize(("cats", "dogs", "held"), [(0, 0, 0), (1, 0, 2), (1, 1, 1), (0, 1, 0)])
+def test_what_must_not_be_there_is_no_merit_of_an_empty_picture(cats, dogs, held):
+    objects = {"cat": [at(0, 0)] * cats, "dog": [at(40, 0, label="dog")] * dogs}
+    wanted = {"include": [{"class": "cat", "count": 1}], "exclude": [{"class": "dog", "count": 1}]}
+    assert sum(one.holds for one in rulings(objects, wanted, no_colours)) == held
+
+
 def test_a_thing_in_the_wrong_colour_is_no_target():
     objects = {"cat": [at(0, 0)], "dog": [at(40, 0, label="dog")]}
     wanted = {
@@ -244,8 +263,61 @@ def test_reasons_say_what_was_seen_instead():
     }
     reasons = [one.reason for one in rulings(objects, wanted, no_colours)]
     assert reasons == [
-        "1 of 2 cat", "", "", "cat is left of dog, not above it", "no car", "1 dog, wanted fewer than 1",
+        "1 of 2 cat", "1 dog, wanted fewer than 1", "", "cat is left of dog, not above it", "no car",
     ]  # fmt: skip
+
+
+AWAY = {"left of": (-60, 0), "right of": (60, 0), "above": (0, -60), "below": (0, 60)}
+
+
+def faultless(row):
+    """Detections of all that a row asks for, and of nothing else; what it leaves open is of no colour and nowhere."""
+    found, colours = {}, {}
+    for number, clause in enumerate(row["include"]):
+        across, down = AWAY[clause["position"][0]] if "position" in clause else (0, 0)
+        boxes = [
+            at(across + number, down + number + 20 * copy, label=clause["class"]) for copy in range(clause["count"])
+        ]
+        found.setdefault(clause["class"], []).extend(boxes)
+        colours[clause["class"]] = clause.get("color", "")
+    return found, lambda those, label: [colours[label]] * len(those)
+
+
+def chance_of(rows):
+    """How much of the pictures of other prompts is right, as the mean of the tasks' means."""
+    pictures = [faultless(row) for row in rows]
+    of_task = {}
+    for place, row in enumerate(rows):
+        others = [pictures[other] for other in range(len(rows)) if rows[other]["prompt"] != row["prompt"]]
+        classes = {clause["class"] for clause in row["include"]}
+        right = [classes <= set(found) and holds(found, row, colours) for found, colours in others]
+        assert holds(pictures[place][0], row, pictures[place][1]), row
+        of_task.setdefault(row["tag"], []).append(sum(right) / len(right))
+    return sum(sum(those) / len(those) for those in of_task.values()) / len(of_task)
+
+
+CAT, DOG = {"class": "cat", "count": 1}, {"class": "dog", "count": 1}
+
+
+def test_chance_by_hand():
+    rows = [
+        {"tag": "single_object", "include": [CAT]},  # in the other four
+        {"tag": "two_object", "include": [CAT, DOG]},  # in the dog's place of the last
+        {"tag": "colors", "include": [{**CAT, "color": "red"}]},  # in none: theirs are of no colour
+        {"tag": "counting", "include": [{**CAT, "count": 2}], "exclude": [{**CAT, "count": 3}]},  # in none
+        {"tag": "position", "include": [CAT, {**DOG, "position": ["above", 0]}]},  # in none: those two are nowhere
+    ]
+    rows = [{**row, "prompt": str(number)} for number, row in enumerate(rows)]
+    assert chance_of(rows) == pytest.approx((4 / 4 + 1 / 4) / 5)
+
+
+def test_chance_is_what_faultless_pictures_of_the_published_list_get():
+    folder = os.environ.get("PLAUDIT_SUITES_DIR")
+    files = sorted(Path(folder).rglob("evaluation_metadata.jsonl")) if folder else []
+    if not files:
+        pytest.skip("needs the published prompts in the folder that PLAUDIT_SUITES_DIR names")
+    rows = [json.loads(line) for line in files[0].read_text().splitlines() if line.strip()]
+    assert chance_of(rows) == pytest.approx(SUITES.find("geneval").facts["strict_chance"], abs=0.0005)
 
 
 @pytest.mark.parametrize(

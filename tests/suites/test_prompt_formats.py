@@ -20,7 +20,7 @@ def said(prompts):
 def test_genevals_metadata_goes_to_its_scorer_as_it_is(tmp_path):
     file = write_lists(tmp_path) / "geneval/evaluation_metadata.jsonl"
     prompts = prompt_formats.geneval([(file, "")])
-    assert said(prompts) == [(0, "a photo of a kite", "single_object"), (1, "a photo of two kites", "counting")]
+    assert said(prompts) == [(0, "a kite in the wind", "single_object"), (1, "a photo of two kites", "counting")]
     assert prompts[1].facts["exclude"] == [{"class": "kite", "count": 3}]
     assert prompts[1].facts["tag"] == "counting"
 
@@ -84,6 +84,48 @@ def test_a_users_text_is_a_prompt_a_line_even_if_it_looks_like_json(tmp_path):
     assert [prompt.text for prompt in prompts] == ['{"prompt": "a kite"}', "a hill"]
 
 
+def test_a_users_json_is_an_array_of_texts_or_of_objects(tmp_path):
+    said_so = '["a kite",\n {"prompt": "a hill", "category": "places", "id": 7}]'
+    prompts = prompt_formats.own([(written(tmp_path, "mine.JSON", said_so), "")])
+    assert said(prompts) == [(0, "a kite", "all"), (1, "a hill", "places")]
+    assert prompts[1].facts == {"id": 7}
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "mine.tsv", "MINE.CSV"])
+def test_a_users_table_is_refused_and_not_read_as_prompts(name, tmp_path):
+    with pytest.raises(BadConfig, match="is a table, and nothing says which column has the prompts; write them one a"):
+        prompt_formats.own([(written(tmp_path, name, "prompt,seed\na kite,3\n"), "")])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[]", "an array of texts"),
+        ('{"prompts": ["a kite"]}', "an array of texts"),
+        ('["a kite"', "line 1: no JSON"),
+        ('["a kite", 3]', "element 2: a text or an object with 'prompt' is wanted, got 3"),
+        ('["a kite", " "]', "element 2: 'prompt' is a text that is not empty"),
+        ('[{"text": "a kite"}]', "element 1: 'prompt' is a text that is not empty"),
+    ],
+)
+def test_a_users_damaged_json_is_one_sentence(content, says, tmp_path):
+    with pytest.raises(BadConfig, match=says) as raised:
+        prompt_formats.own([(written(tmp_path, "mine.json", content), "")])
+    assert "mine.json" in str(raised.value)
+
+
+def test_dpg_benchs_prompt_is_the_first_that_its_lines_tell(tmp_path):
+    more = (
+        "13,,,1,0,e,w,entity (hill),Is there a hill?\n"
+        "13,A green hill.,,2,0,e,w,entity (hill),Is it green?\n"
+        "13,Another hill.,,3,0,e,w,entity (hill),Is it another?\n"
+        "14,,,1,0,e,w,entity (hill),Is there nothing to draw?\n"
+    )
+    prompts = prompt_formats.dpg_bench([(written(tmp_path, "d.csv", DPG + more), "")])
+    assert [prompt.text for prompt in prompts][1:] == ["A blue hill.", "A green hill."]
+    assert len(prompts[2].facts["questions"]) == 3
+
+
 GOOD = FILES["geneval/evaluation_metadata.jsonl"]
 
 
@@ -104,7 +146,6 @@ GOOD = FILES["geneval/evaluation_metadata.jsonl"]
         ("partiprompts", PARTI + "kite\t\tBasic\tNone\n", "line 4: a prompt and its category"),
         ("dpg_bench", "item_id,text\n1,a kite\n", "line 1: there is no column 'proposition_id'"),
         ("dpg_bench", DPG + "13,A hill.,,1\n", "line 5: there are too few columns"),
-        ("dpg_bench", DPG + "12,Another hill.,,2,0,e,w,entity (hill),Is it?\n", "'12' has another prompt"),
         ("dpg_bench", DPG + ",A hill.,,1,0,e,w,entity (hill),Is it?\n", "line 5: 'item_id' is a text"),
         ("string_arrays", '{"a": 1}', "an array of texts"),
         ("string_arrays", '["a", ""]', "an array of texts"),

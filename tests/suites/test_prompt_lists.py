@@ -67,7 +67,7 @@ def test_a_list_is_downloaded_once_and_then_read_from_the_cache(monkeypatch, ser
     served(monkeypatch, running, sha256(GENEVAL))
     assert list_at_hand("geneval") is None
     prompts, sources = load_list("geneval")
-    assert [prompt.text for prompt in prompts] == ["a photo of a kite", "a photo of two kites"]
+    assert [prompt.text for prompt in prompts] == ["a kite in the wind", "a photo of two kites"]
     assert sources == {"files": {"evaluation_metadata.jsonl": hashlib.sha256(GENEVAL).hexdigest()}, "pinned": True}
     assert load_list("geneval") == (prompts, sources)
     assert list_at_hand("geneval") == prompts

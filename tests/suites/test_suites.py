@@ -10,7 +10,7 @@ from tiny_lists import write_lists
 from plaudit.core.errors import BadConfig, BrokenContract, UnknownName
 from plaudit.suites import listed
 from plaudit.suites.suite import Opinion, Suite, SuitePrompt
-from plaudit.suites.table import BOARD, SUITES, is_board, load_suite
+from plaudit.suites.table import BOARD, SUITES, has_detector, is_board, load_suite
 
 ROWS = list(SUITES)
 
@@ -103,6 +103,41 @@ def test_a_scorer_is_built_once(build):
     for _ in range(2):
         counted.judge(torch.zeros(1, 3, 64, 64), counted.prompts[:1])
     assert built == [1]
+
+
+def test_getting_ready_builds_the_scorer_for_those_prompts():
+    class Scorer:
+        def __init__(self):
+            self.asked = []
+
+        def get_ready(self, prompts):
+            self.asked += prompts
+
+        def __call__(self, images, prompts):
+            return [Opinion(score=1.0, right=True) for _ in prompts]
+
+    scorer = Scorer()
+    suite = made(scorer)
+    suite.get_ready(suite.prompts[:2])
+    assert scorer.asked == list(suite.prompts[:2])
+    # Most have nothing more to load than what building them loads.
+    built = []
+    plain = dataclasses.replace(suite, scorer=lambda: built.append(1) or (lambda *_: []))
+    plain.get_ready(plain.prompts)
+    plain.get_ready(plain.prompts)
+    assert built == [1]
+
+
+@pytest.mark.parametrize("name", ["geneval", "t2i-compbench", "t2i-compbench-numeracy", "dpg-bench", "partiprompts"])
+def test_a_detector_takes_the_place_of_the_rows_own(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLAUDIT_CACHE", str(tmp_path / "cache"))
+    folder = write_lists(tmp_path / "lists")
+    usual, other = (
+        load_suite(name, rewards=["compressibility"], folder=folder, detector=detector) for detector in (None, "mine")
+    )
+    assert tuple(usual.models.values()) == SUITES.find(name).facts["models"]
+    assert has_detector(name) == ("detector" in usual.models)
+    assert other.models == (usual.models | {"detector": "mine"} if has_detector(name) else usual.models)
 
 
 def made(scorer, count=4):

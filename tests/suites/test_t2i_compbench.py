@@ -54,54 +54,55 @@ def clip():
     return load_reward("pocket-clip")
 
 
-LEFT = Detection(label="cat", score=0.8, box=(0.0, 20.0, 10.0, 30.0))
-RIGHT = Detection(label="dog", score=0.6, box=(50.0, 20.0, 60.0, 30.0))
+LEFT = Detection(label="goat", score=0.8, box=(0.0, 20.0, 10.0, 30.0))
+RIGHT = Detection(label="kite", score=0.6, box=(50.0, 20.0, 60.0, 30.0))
 BLANK = torch.zeros(1, 3, 64, 64)
 
 
 def test_attributes_are_the_product_of_the_phrases_answers(clip):
-    vqa = Answers(book=0.9, vase=0.5)
-    (opinion,) = CompBenchScorer(Found(), vqa, clip)(BLANK, [prompt("color", "a red book and a yellow vase")])
-    assert vqa.asked == [["a red book?", "a yellow vase?"]]
+    vqa = Answers(lamp=0.9, bucket=0.5)
+    (opinion,) = CompBenchScorer(Found(), vqa, clip)(BLANK, [prompt("color", "a green lamp and a tin bucket")])
+    assert vqa.asked == [["a green lamp?", "a tin bucket?"]]
     assert opinion.score == pytest.approx(0.45)
     assert opinion.right is None
-    assert opinion.parts == {"1. a red book?": pytest.approx(0.9), "2. a yellow vase?": 0.5}
-    assert opinion.reasons == ("no to 'a yellow vase?'",)
+    assert opinion.parts == {"1. a green lamp?": pytest.approx(0.9), "2. a tin bucket?": 0.5}
+    assert opinion.reasons == ("no to 'a tin bucket?'",)
 
 
 @pytest.mark.parametrize("category", ["shape", "texture", "Colour"])
 def test_all_attributes_are_asked_alike(category, clip):
-    vqa = Answers(book=0.9, vase=0.5)
-    (opinion,) = CompBenchScorer(Found(), vqa, clip)(BLANK, [prompt(category, "a book and a vase")])
+    vqa = Answers(lamp=0.9, bucket=0.5)
+    (opinion,) = CompBenchScorer(Found(), vqa, clip)(BLANK, [prompt(category, "a lamp and a bucket")])
     assert opinion.score == pytest.approx(0.45)
 
 
 def test_places_are_scored_by_what_is_found(clip):
     detector = Found(LEFT, RIGHT)
     scorer = CompBenchScorer(detector, Answers(), clip)
-    prompts = [prompt("spatial", f"a cat on the {side} of a dog") for side in ("left", "right")]
+    prompts = [prompt("spatial", f"a goat on the {side} of a kite") for side in ("left", "right")]
     first, second = scorer(BLANK.expand(2, -1, -1, -1), prompts)
-    assert detector.asked == [["cat", "dog"], ["cat", "dog"]]
+    assert detector.asked == [["goat", "kite"], ["goat", "kite"]]
     assert first.score == pytest.approx(0.85)
-    assert first.parts == {"cat": 0.8, "dog": 0.6, "cat left of dog": 1.0}
+    assert first.parts == {"goat": 0.8, "kite": 0.6, "goat left of kite": 1.0}
     assert second.score == 0
-    assert second.reasons == ("not: cat right of dog",)
+    assert second.reasons == ("not: goat right of kite",)
 
 
-def test_what_is_too_unsure_is_not_there(clip):
-    unsure = Detection(label="cat", score=0.15, box=LEFT.box)
+@pytest.mark.parametrize(("score", "reasons"), [(0.2, ("no goat",)), (0.21, ())])
+def test_what_is_too_unsure_is_not_there(score, reasons, clip):
+    unsure = Detection(label="goat", score=score, box=LEFT.box)
     scorer = CompBenchScorer(Found(unsure, RIGHT), Answers(), clip)
-    (opinion,) = scorer(BLANK, [prompt("spatial", "a cat on the left of a dog")])
-    assert opinion.parts["cat"] == 0
-    assert opinion.reasons == ("no cat",)
+    (opinion,) = scorer(BLANK, [prompt("spatial", "a goat on the left of a kite")])
+    assert opinion.parts["goat"] == (0 if reasons else score)
+    assert opinion.reasons == reasons
 
 
 def test_numbers_are_scored_by_what_is_found(clip):
     detector = Found(LEFT, RIGHT)
-    (opinion,) = CompBenchScorer(detector, Answers(), clip)(BLANK, [prompt("numeracy", "one cat and three dogs")])
-    assert detector.asked == [["cat", "dog"]]
+    (opinion,) = CompBenchScorer(detector, Answers(), clip)(BLANK, [prompt("numeracy", "one goat and ten kites")])
+    assert detector.asked == [["goat", "kite"]]
     assert opinion.score == pytest.approx(0.75)
-    assert opinion.reasons == ("not: 3 dog",)
+    assert opinion.reasons == ("not: 10 kite",)
 
 
 def test_deeds_are_the_cosine_of_clip(clip):
@@ -114,22 +115,75 @@ def test_deeds_are_the_cosine_of_clip(clip):
 
 def test_complex_prompts_are_the_mean_of_what_they_are_about(clip):
     images = render([scene(("star", "red", 32, 32))])
-    scorer = CompBenchScorer(Found(LEFT, RIGHT), Answers(cat=0.9, dog=0.8, sat=0.9, slept=0.7), clip)
+    scorer = CompBenchScorer(Found(LEFT, RIGHT), Answers(goat=0.9, kite=0.8, sat=0.9, slept=0.7), clip)
 
     def deeds(text):
         return max(0.0, float((clip.embed_images(images) * clip.embed_texts([text])).sum()))
 
     cases = {
-        "The cat was on the left of the dog": (0.72 + 0.85) / 2,
-        "The cat sat on the left of the dog": (0.9 * 0.8 + 0.85 + deeds("The cat sat on the left of the dog")) / 3,
-        "The cat slept": (0.7 + deeds("The cat slept")) / 2,
+        "The goat was on the left of the kite": (0.72 + 0.85) / 2,
+        "The goat sat on the left of the kite": (0.9 * 0.8 + 0.85 + deeds("The goat sat on the left of the kite")) / 3,
+        "The goat slept": (0.7 + deeds("The goat slept")) / 2,
     }
     for text, score in cases.items():
         (opinion,) = scorer(images, [prompt("complex", text)])
         assert opinion.score == pytest.approx(score, abs=1e-5)
-    assert set(scorer(images, [prompt("complex", "The cat slept")])[0].parts) == {
-        "attribute: 1. The cat slept?", "non_spatial: clip",
+    assert set(scorer(images, [prompt("complex", "The goat slept")])[0].parts) == {
+        "attribute: 1. The goat slept?", "non_spatial: clip",
     }  # fmt: skip
+
+
+def test_of_complex_prompts_the_detector_is_asked_for_things_and_blip_for_their_looks(clip):
+    vqa, detector = Answers(goat=0.9, kite=0.8), Found(LEFT, RIGHT)
+    text = "The small brown goat was on the left of the orange kite"
+    (opinion,) = CompBenchScorer(detector, vqa, clip)(BLANK, [prompt("complex", text)])
+    assert detector.asked == [["goat", "kite"]]
+    assert vqa.asked == [["The small brown goat?", "the orange kite?"]]
+    assert opinion.score == pytest.approx((0.9 * 0.8 + 0.85) / 2)
+
+
+MODELS = {"detector": "load_detector", "vqa": "load_asker", "clip": "load_reward"}
+
+
+@pytest.fixture
+def loaded(monkeypatch, clip):
+    """Which models were loaded, by name; any of them is a stand-in."""
+    names = []
+
+    def loading(model):
+        def load(name, *, device):
+            assert device == "cpu"
+            names.append(name)
+            return model
+
+        return load
+
+    stand_ins = {"detector": Found(LEFT, RIGHT), "vqa": Answers(goat=0.9, kite=0.8), "clip": clip}
+    for role, function in MODELS.items():
+        monkeypatch.setattr(f"plaudit.suites.t2i_compbench.{function}", loading(stand_ins[role]))
+    return names
+
+
+@pytest.mark.parametrize(
+    ("category", "text", "needed"),
+    [
+        ("color", "a goat and a kite", ["vqa"]),
+        ("spatial", "a goat next to a kite", ["detector"]),
+        ("numeracy", "one goat and one kite", ["detector"]),
+        ("non_spatial", "a goat flies a kite", ["clip"]),
+        ("complex", "The goat is next to the kite", ["detector", "vqa"]),
+    ],
+)
+def test_a_model_is_loaded_when_a_prompt_takes_it(category, text, needed, loaded):
+    scorer = t2i_compbench_scorer(detector="detector", vqa="vqa", clip="clip", device="cpu")
+    assert loaded == []
+    scorer.get_ready([prompt(category, text)] * 2)
+    assert loaded == needed
+    scorer(BLANK, [prompt(category, text)])
+    assert loaded == needed
+    unprepared = t2i_compbench_scorer(detector="detector", vqa="vqa", clip="clip", device="cpu")
+    unprepared(BLANK, [prompt(category, text)])
+    assert sorted(loaded) == sorted(needed * 2)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +266,8 @@ def test_names_load_models_or_say_what_to_fetch(tmp_path, monkeypatch):
     assert isinstance(
         t2i_compbench_scorer(detector="pocket-judge", vqa="pocket-vqa", clip="pocket-clip"), CompBenchScorer
     )
+    deed, place = prompt("non_spatial", "a goat flies a kite"), prompt("spatial", "a goat next to a kite")
     with pytest.raises(BadConfig, match="which 'pocket-vqa' is not"):
-        t2i_compbench_scorer(detector="pocket-judge", vqa="pocket-vqa", clip="pocket-vqa")
+        t2i_compbench_scorer(detector="pocket-judge", vqa="pocket-vqa", clip="pocket-vqa").get_ready([place, deed])
     with pytest.raises(BadConfig, match="plaudit fetch owlv2-base"):
-        t2i_compbench_scorer(vqa="pocket-vqa", clip="pocket-clip")
+        t2i_compbench_scorer(vqa="pocket-vqa", clip="pocket-clip").get_ready([deed, place])

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plaudit.suites.detectors import Detection
-from plaudit.suites.t2i_compbench_phrases import Relation, counts_in, parts_of_complex, relation_in, singular
+from plaudit.suites.t2i_compbench_phrases import (
+    Relation,
+    counts_in,
+    parts_of_complex,
+    relation_in,
+    singular,
+    without_adjectives,
+)
 from plaudit.suites.t2i_compbench_rules import each_once, numeracy_parts, place_score, spatial_parts, spatial_score
 
 SIDES = {
@@ -27,11 +34,11 @@ def test_the_two_things_and_their_place_are_read(words, side):
 @pytest.mark.parametrize(
     ("prompt", "first", "second"),
     [
-        ("The red hat was on top of the brown coat rack.", "red hat", "brown coat rack"),
-        ("The soft pillow was on top of the hard rocking chair.", "soft pillow", "hard rocking chair"),
-        ("The sour grape sat next to the sweet cherry and the juicy plum.", "sour grape", "sweet cherry"),
-        ("The yellow cone was suspended in mid-air near the orange pyramid.", "yellow cone", "orange pyramid"),
-        ("The black and white cat lay next to the grey blanket", "white cat", "grey blanket"),
+        ("The tin bucket was on top of the blue plant stand.", "tin bucket", "blue plant stand"),
+        ("The heavy kettle was on top of the low serving cart.", "heavy kettle", "low serving cart"),
+        ("The pale onion lay next to the dark turnip and the ripe squash.", "pale onion", "dark turnip"),
+        ("The pink kite was suspended in mid-air near the grey balloon.", "pink kite", "grey balloon"),
+        ("The brown and white goat stood next to the mossy fence", "white goat", "mossy fence"),
     ],
 )
 def test_things_in_whole_sentences_are_read(prompt, first, second):
@@ -39,7 +46,23 @@ def test_things_in_whole_sentences_are_read(prompt, first, second):
     assert (relation.first, relation.second) == (first, second)
 
 
-@pytest.mark.parametrize("prompt", ["a red book and a yellow vase", "nearly done", "on the left of a dog", ""])
+@pytest.mark.parametrize(
+    ("first", "second", "bare"),
+    [
+        ("tin bucket", "small blue plant stand", ("tin bucket", "plant stand")),
+        ("big brown goat", "orange bucket", ("goat", "bucket")),
+        ("orange", "low serving cart", ("orange", "serving cart")),
+        ("tasty hot dog", "polished silver tray", ("hot dog", "tray")),
+        # Only the colours tell one from the other.
+        ("red kite", "blue kite", ("red kite", "blue kite")),
+    ],
+)
+def test_of_a_thing_its_name_is_left(first, second, bare):
+    relation = without_adjectives(Relation(first=first, second=second, side="near"))
+    assert (relation.first, relation.second) == bare
+
+
+@pytest.mark.parametrize("prompt", ["a green lamp and a tin bucket", "nearly done", "on the left of a goat", ""])
 def test_no_place_is_no_relation(prompt):
     assert relation_in(prompt) is None
 
@@ -47,10 +70,10 @@ def test_no_place_is_no_relation(prompt):
 @pytest.mark.parametrize(
     ("prompt", "parts"),
     [
-        ("The red hat was on top of the brown coat rack.", ("attribute", "spatial")),
-        ("The sour grape sat next to the sweet cherry.", ("attribute", "spatial", "non_spatial")),
-        ("The cone was suspended in mid-air near the orange cube.", ("attribute", "spatial", "non_spatial")),
-        ("The brown dog was lying on the green mat.", ("attribute", "non_spatial")),
+        ("The tin bucket was on top of the blue plant stand.", ("attribute", "spatial")),
+        ("The pale onion lay next to the dark turnip.", ("attribute", "spatial", "non_spatial")),
+        ("The kite was suspended in mid-air near the grey balloon.", ("attribute", "spatial", "non_spatial")),
+        ("The brown goat was grazing on the mossy hill.", ("attribute", "non_spatial")),
     ],
 )
 def test_a_complex_prompt_is_scored_by_what_it_is_about(prompt, parts):
@@ -60,18 +83,18 @@ def test_a_complex_prompt_is_scored_by_what_it_is_about(prompt, parts):
 @pytest.mark.parametrize(
     ("prompt", "counts"),
     [
-        ("four goldfish", {"goldfish": 4}),
-        ("one dog and two sofas", {"dog": 1, "sofa": 2}),
-        ("four backpacks, two peaches, and three trains were on the platform", {"backpack": 4, "peach": 2, "train": 3}),
-        ("seven women", {"woman": 7}),
-        ("three strawberries attracted four fish", {"strawberry": 3, "fish": 4}),
-        ("two tennis rackets lay there", {"tennis racket": 2}),
-        ("four knives and a wine glass", {"knife": 4, "wine glass": 1}),
-        ("four dogs and a goldfish lived in the house", {"dog": 4, "goldfish": 1}),
-        ("three guitars played a soothing melody", {"guitar": 3}),
-        ("six people gathered for a picnic", {"person": 6}),
-        ("two cats and one cat", {"cat": 3}),
-        ("the platform", {}),
+        ("nine sheep", {"sheep": 9}),
+        ("one goat and six buckets", {"goat": 1, "bucket": 6}),
+        ("five kites, two torches, and ten geese were behind the barn", {"kite": 5, "torch": 2, "goose": 10}),
+        ("nine mice", {"mouse": 9}),
+        ("five blackberries tempted six goldfish", {"blackberry": 5, "goldfish": 6}),
+        ("ten fire engines lay there", {"fire engine": 10}),
+        ("five wolves and a fire engine", {"wolf": 5, "fire engine": 1}),
+        ("nine goats and a goose lived by the barn", {"goat": 9, "goose": 1}),
+        ("five pipers played a slow march", {"piper": 5}),
+        ("nine children waited for a ferry", {"child": 9}),
+        ("five goats and one goat", {"goat": 6}),
+        ("the barn", {}),
     ],
 )
 def test_numbers_of_things_are_read(prompt, counts):

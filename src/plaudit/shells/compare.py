@@ -147,6 +147,9 @@ def _bench(options: CompareOptions) -> tuple[Bench, list[Entrant]]:
     device = device_of(options.device)
     suite = _suite(options, next(iter({**held, **specs}.values())), device)
     rewards = load_rewards(texts, device=device)
+    if not is_board(options.suite):
+        # Who scores is missed before anything is drawn.
+        suite.get_ready([suite.prompts[place] for place in suite.spread(options.prompts)])
     if compared := rewards.by_group():
         raise WrongUsage(
             f"{compared[0]!r} compares a prompt's images with each other, as a training does; use normalise"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from plaudit.core.errors import PlauditError, UnknownName
 from plaudit.shells.flags import Command, WrongUsage
 from plaudit.shells.options import DrawingOptions, Method, decisive
-from plaudit.suites.table import is_board, load_suite
+from plaudit.suites.table import SUITES, has_detector, is_board, load_suite
 
 if TYPE_CHECKING:
     from plaudit.generators.generator import NoiseGenerator
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 PUBLISHED_BOARD = ("hpsv2.1", "pickscore-v1", "imagereward-v1")
 """rewards of a board for models that speak all of English; pocket models have the embedded ones"""
-NOT_RECORDED = ("prompts", "category", "lists")
-"""which prompts are drawn does not change what is said of a picture, and lists go by their checksums"""
+NOT_RECORDED = ("prompts", "category", "lists", "detector")
+"""which prompts are drawn does not change what is said of a picture; lists and detectors go by where they come from"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class EvaluateOptions(DrawingOptions):
 
     suite: str = field(metadata={"positional": 1, "placeholder": "SUITE"})
     """pocket, geneval, dpg-bench and others (plaudit list suites), or a file of your own prompts: one a line, or .jsonl
-    with "prompt" and "category" """
+    or .json with "prompt" and "category" """
     method: Method | None = field(default="none", metadata={"placeholder": "reno|best-of-n|evolve|none"})
     """how each picture is drawn; none: as it comes from the model"""
     images_per_prompt: int | None = None
@@ -42,6 +42,9 @@ class EvaluateOptions(DrawingOptions):
     """only so many of the suite's prompts, spread over its categories"""
     category: tuple[str, ...] = field(default=(), metadata={"placeholder": "NAME"})
     """only these categories of the suite"""
+    detector: str | None = field(default=None, metadata={"placeholder": "NAME|FOLDER"})
+    """who finds the objects, for suites that a detector scores: owlv2-base, or a Mask2Former's or OWLv2's folder; left
+    out: as the suite's row says"""
     lists: Path | None = field(default=None, metadata={"placeholder": "DIR"})
     """folder of benchmarks' prompt lists; left out: PLAUDIT_SUITES_DIR, or the cache, into which they are downloaded"""
     out: Path | None = field(default=None, metadata={"placeholder": "DIR"})
@@ -53,6 +56,7 @@ class EvaluateOptions(DrawingOptions):
 def run(options: EvaluateOptions) -> int:
     """Draw the suite's prompts, judge the pictures, print the scores."""
     _check_rewards(options)
+    _check_detector(options)
     suite = _suite(options)
     learned_from = _trained_on(options, suite)
     from plaudit.suites.run import draw_and_judge, rows_to_draw
@@ -61,6 +65,10 @@ def run(options: EvaluateOptions) -> int:
     options = replace(options, images_per_prompt=count)
     every = rows_to_draw(suite, num_prompts=options.prompts, images_per_prompt=count, categories=options.category)
     generator, draw, suite, sources = _drawing(options, suite, count)
+    # What is missing is told now, and not when the first batch is drawn and lost.
+    suite.get_ready([suite.prompts[row // count] for row in every])
+    if scorer := _scorer_sources(suite):
+        sources = {**sources, "scorer": scorer}
     from plaudit.runs.evaluation import EvaluationFolder
 
     folder = EvaluationFolder(options.out, _settings(options, suite, sources)) if options.out else None
@@ -83,7 +91,7 @@ def run(options: EvaluateOptions) -> int:
                 f"stopped by Ctrl-C; {len(judged)} of {len(every)} images are kept in {str(folder.path)!r}, "
                 "and the same command goes on"
             ) from error
-    _tell(judged, suite, options, folder, learned_from)
+    _tell(judged, suite, options, folder, {"trained_on": learned_from, "scorer": scorer or None})
     return 0
 
 
@@ -102,6 +110,14 @@ def _check_rewards(options: EvaluateOptions) -> None:
         raise WrongUsage(f"--held-out is for a board, or with --guard-held-out, and {instead}")
 
 
+def _check_detector(options: EvaluateOptions) -> None:
+    """Raises WrongUsage for a detector that nobody would ask."""
+    if options.detector is None or has_detector(options.suite):
+        return
+    known = ", ".join(row.name for row in SUITES if has_detector(row.name))
+    raise WrongUsage(f"--detector is for suites that a detector scores ({known}), and {options.suite!r} is none")
+
+
 def about(suite: "Suite") -> dict[str, Any]:
     """What the numbers of a suite are, as JSON types."""
     names = ("name", "measures", "overall", "chance", "strict_chance", "paper", "licence")
@@ -114,7 +130,10 @@ def _suite(options: EvaluateOptions) -> "Suite":
     from plaudit.shells.drawing import device_of
 
     device = device_of(options.device)
-    suite = load_suite(options.suite, rewards=_board(options) if board else (), device=device, folder=options.lists)
+    suite = load_suite(
+        options.suite, rewards=_board(options) if board else (), device=device, folder=options.lists,
+        detector=options.detector,
+    )  # fmt: skip
     if suite.sources.get("pinned") is False:
         print(
             f"plaudit: the prompts of {suite.name} are read from a file that is not the pinned one; what comes out is "
@@ -182,6 +201,25 @@ def _with_loaded(suite: "Suite", shop: "Workshop") -> "Suite":
     return replace(suite, scorer=lambda: RewardBoard([(name, loaded[name]) for name in suite.parts]))
 
 
+def _scorer_sources(suite: "Suite") -> dict[str, Any]:
+    """By role, which models judge and where they come from; nothing for rules, and for boards, whose rewards are told.
+
+    Those that no picture takes yet are told as well, so that more categories can be judged later.
+    """
+    from plaudit.rewards.table import REWARDS
+    from plaudit.runs.provenance import source_of
+    from plaudit.suites.detectors_table import DETECTORS
+
+    found = {}
+    for role, name in suite.models.items():
+        table = DETECTORS if role == "detector" else REWARDS
+        row, source = table.row_of(name), source_of(table, name)
+        # A pinned commit says which weights, before they are here as well as after.
+        pinned = row is not None and row.revision is not None
+        found[role] = {key: value for key, value in source.items() if key != "weights" or not pinned}
+    return found
+
+
 def _settings(options: EvaluateOptions, suite: "Suite", sources: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the verdicts; how many of the prompts are drawn does not."""
     from plaudit.rewards.table import REWARDS, read_spec
@@ -209,14 +247,14 @@ def _live(judged: "Sequence[Judged]", suite: "Suite") -> str:
 
 def _tell(
     judged: "Sequence[Judged]", suite: "Suite", options: EvaluateOptions, folder: "EvaluationFolder | None",
-    learned_from: Sequence[str],
+    known: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Sum up, into the folder and on stdout."""
     from plaudit.shells.evaluation_table import as_table
     from plaudit.suites.run import score
 
     scores = score(judged, overall=suite.overall, parts=suite.parts)
-    told = about(suite) | {"trained_on": list(learned_from)}
+    told = about(suite) | dict(known)
     if folder:
         folder.finish(scores, told)
     said = {**asdict(scores), "suite": told}
@@ -257,6 +295,7 @@ plaudit evaluate pocket --model runs/mine               a training's model, over
 plaudit evaluate pocket --method reno --prompts 48 --images-per-prompt 1
 plaudit evaluate pocket --out runs/eval --json
 plaudit evaluate geneval --model sd-turbo               prompts are downloaded once; --lists DIR reads them from there
+plaudit evaluate geneval --model sd-turbo --detector owlv2-base
 plaudit evaluate t2i-compbench --model sd-turbo --category color shape
 plaudit evaluate prompts.txt --reward hps imagereward   your own prompts on a reward board
 """,

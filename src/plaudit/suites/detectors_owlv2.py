@@ -75,6 +75,16 @@ class Owlv2:
         tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
         return cls(model.to(device=device), tokenizer, rivals=rivals, normalisation=normalisation)
 
+    def against(self, rivals: Sequence[str]) -> "Owlv2":
+        """The same detector with these rivals."""
+        return Owlv2(
+            self.model,
+            self.tokenizer,
+            rivals=rivals,
+            normalisation=(self._mean, self._std),
+            at_once=self.at_once,
+        )
+
     @torch.no_grad()
     def __call__(self, images: Tensor, labels: Sequence[Sequence[str]]) -> list[list[Detection]]:
         """What each image shows of its labels."""

@@ -1,8 +1,9 @@
 """GenEval's scorer (Ghosh et al. 2023): a detector finds the objects, rules say whether the prompt's requirements hold.
 
 Differs from the released evaluation: Mask2Former runs through the model library with its authors' own COCO weights,
-where the release takes the same network as trained by MMDetection; any Detector can stand in. Beside right or wrong
-there is partial credit (see geneval_rules).
+where the release takes the same network as trained by MMDetection; any Detector can stand in. One that finds whatever
+it is asked for is told all of COCO's classes, so that they compete for an object as Mask2Former's do. Beside right or
+wrong there is partial credit (see geneval_rules).
 """
 
 from collections.abc import Sequence
@@ -10,10 +11,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from plaudit.core.hub import OutOfReach
 from plaudit.suites.detectors import Detection, Detector, load_detector
+from plaudit.suites.detectors_owlv2 import Owlv2
 from plaudit.suites.geneval_colours import ColourNamer, load_clip_colours
 from plaudit.suites.geneval_rules import COUNTING, Rules, Ruling, clauses_of, kept, rulings
 from plaudit.suites.suite import Opinion, SuitePrompt
+
+CLASSES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis",
+    "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
+    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
+    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed",
+    "dining table", "toilet", "tv", "laptop", "computer mouse", "tv remote", "computer keyboard", "cell phone",
+    "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear",
+    "hair drier", "toothbrush",
+)  # fmt: skip
+"""COCO's, under the names that GenEval's prompts give them"""
+INSTEAD = "owlv2-base"
+"""finds all of them too, less surely than the rules expect"""
 
 
 class GenevalScorer:
@@ -53,10 +71,24 @@ def geneval_scorer(
 ) -> GenevalScorer:
     """GenEval's scorer; a name loads that detector, or that CLIP score to name colours. Raises as loading them does."""
     return GenevalScorer(
-        load_detector(detector, device=device) if isinstance(detector, str) else detector,
+        _loaded(detector, device) if isinstance(detector, str) else detector,
         load_clip_colours(colours, device=device) if isinstance(colours, str) else colours,
         rules=rules,
     )
+
+
+def _loaded(detector: str, device: torch.device | str | None) -> Detector:
+    """The detector of that name; one of anything knows what else an object may be. Raises as `load_detector`."""
+    try:
+        found = load_detector(detector, device=device)
+    except OutOfReach as error:
+        if detector == INSTEAD:
+            raise
+        raise OutOfReach(
+            f"{error}; or have another detector look, whose counts read too low: plaudit evaluate geneval "
+            f"--detector {INSTEAD}"
+        ) from error
+    return found.against(CLASSES) if isinstance(found, Owlv2) else found
 
 
 def classes_of(prompt: SuitePrompt) -> list[str]:

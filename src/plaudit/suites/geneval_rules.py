@@ -7,12 +7,14 @@ exclude   clauses none of which may hold: {"class", "count"}: so many of the cla
 
 The decisions are the released evaluation's, at commit af4902f: which detections count, in what order objects are
 looked at, and when a relation holds. Ours is the partial credit beside its right or wrong: the share of requirements
-that hold, where each clause's count, colour and position, and each exclusion, is one requirement.
+that hold, where each clause's count, colour and position is one requirement. An exclusion goes with the count of its
+class ("exactly two dogs"): alone it would hold in an empty picture. One of a class that is not asked for is a
+requirement of its own, and holds only where all that is asked for is there.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from plaudit.core.errors import BadConfig
@@ -101,7 +103,9 @@ def rulings(
     """
     made: list[Ruling] = []
     met: list[Sequence[Detection] | None] = []
+    counts: dict[str, int] = {}
     for clause in clauses_of(requirements, "include"):
+        counts.setdefault(clause["class"], len(made))
         found = objects.get(clause["class"], ())[: clause["count"]]
         ruled = [_count(clause, found)]
         if "color" in clause:
@@ -111,10 +115,13 @@ def rulings(
             ruled.append(_position(clause, found, met, margin) if whole else _not_there(clause, "position"))
         met.append(found if all(one.holds for one in ruled) else None)
         made += ruled
+    included = all(one is not None for one in met)
     for clause in clauses_of(requirements, "exclude"):
-        count, limit, kind = len(objects.get(clause["class"], ())), clause["count"], clause["class"]
-        reason = "" if count < limit else f"{count} {kind}, wanted fewer than {limit}"
-        made.append(Ruling(requirement=f"fewer than {limit} {kind}", holds=count < limit, reason=reason))
+        seen = len(objects.get(clause["class"], ()))
+        if (place := counts.get(clause["class"])) is None:
+            made.append(_absent(clause, seen, included=included))
+        else:
+            made[place] = _no_more(made[place], clause, seen)
     return made
 
 
@@ -147,6 +154,25 @@ def _count(clause: Mapping[str, Any], found: Sequence[Detection]) -> Ruling:
     words = kind if wanted == 1 else f"{wanted} {kind}"
     none = f"no {kind}" if not found else f"{len(found)} of {wanted} {kind}"
     return Ruling(requirement=words, holds=holds, reason="" if holds else none)
+
+
+def _no_more(counted: Ruling, clause: Mapping[str, Any], seen: int) -> Ruling:
+    """What becomes of a count if so many are too many."""
+    within = replace(counted, requirement=f"{counted.requirement}, fewer than {clause['count']}")
+    return within if seen < clause["count"] else replace(within, holds=False, reason=_too_many(clause, seen))
+
+
+def _absent(clause: Mapping[str, Any], seen: int, *, included: bool) -> Ruling:
+    """What becomes of an exclusion by itself. It is to no picture's credit that nothing at all is there."""
+    fewer = seen < clause["count"]
+    reason = "" if fewer else _too_many(clause, seen)
+    return Ruling(
+        requirement=f"fewer than {clause['count']} {clause['class']}", holds=fewer and included, reason=reason
+    )
+
+
+def _too_many(clause: Mapping[str, Any], seen: int) -> str:
+    return f"{seen} {clause['class']}, wanted fewer than {clause['count']}"
 
 
 def _colour(clause: Mapping[str, Any], found: Sequence[Detection], colours_of: ColoursOf) -> Ruling:

@@ -21,15 +21,16 @@ def scored_suite(
     device: torch.device | str | None = None,
     folder: Path | None = None,
 ) -> Suite:
-    """A benchmark with a scorer of its own, "module:function"; its models are loaded when the first image comes.
+    """A benchmark with a scorer of its own, "module:function", which is given the models of `about` by their roles.
 
     folder: where its prompts lie; None: as `load_list` looks for them.
     """
     prompts, sources = load_list(prompts_of, folder=folder)
     module, _, function = scorer.partition(":")
+    models: Mapping[str, str] = about["models"]
 
     def build() -> Scorer:
-        made: Scorer = getattr(importlib.import_module(module), function)(device=device)
+        made: Scorer = getattr(importlib.import_module(module), function)(device=device, **models)
         return made
 
     return Suite(name=name, prompts=prompts, scorer=build, sources=sources, **about)

@@ -71,11 +71,8 @@ def string_arrays(sources: Sources) -> tuple[SuitePrompt, ...]:
     """The HPSv2 benchmark's files: one JSON array of prompts for each style."""
     found: list[tuple[str, str, Mapping[str, Any]]] = []
     for file, category in sources:
-        try:
-            rows = json.loads(prompt_text(file))
-        except json.JSONDecodeError as error:
-            raise BadConfig(f"{str(file)!r}, line {error.lineno}: no JSON ({error.msg})") from error
-        if not isinstance(rows, list) or not rows or not all(isinstance(it, str) and it.strip() for it in rows):
+        rows = _json_array(file)
+        if not all(isinstance(it, str) and it.strip() for it in rows):
             raise BadConfig(f"{str(file)!r}: a list of prompts is an array of texts, none of them empty")
         found += [(row.strip(), category or WHOLE, {}) for row in rows]
     return _numbered(found)
@@ -84,9 +81,11 @@ def string_arrays(sources: Sources) -> tuple[SuitePrompt, ...]:
 def dpg_bench(sources: Sources) -> tuple[SuitePrompt, ...]:
     """DPG-Bench's CSV: a question a line, each with its prompt; the category is the set that a prompt came from.
 
-    facts: "item_id", and "questions" as the CSV's rows.
+    facts: "item_id", and "questions" as the CSV's rows. The release has the prompts in files of their own, so nothing
+    ever looked at the column of prompts: an item's is the first that is not empty, and an item without any is left out.
     """
-    prompts: dict[str, tuple[str, list[Mapping[str, str]]]] = {}
+    texts: dict[str, str] = {}
+    questions: dict[str, list[Mapping[str, str]]] = {}
     for file, _ in sources:
         # Not splitlines: a prompt may hold a line break of its own, in quotes.
         table = csv.DictReader(io.StringIO(prompt_text(file), newline=""))
@@ -96,31 +95,50 @@ def dpg_bench(sources: Sources) -> tuple[SuitePrompt, ...]:
             where = f"{str(file)!r}, line {table.line_num}"
             if None in row.values():
                 raise BadConfig(f"{where}: there are too few columns; is the file whole?")
-            item, text = _text(row, "item_id", where), _text(row, "text", where)
-            if prompts.setdefault(item, (text, []))[0] != text:
-                raise BadConfig(f"{where}: {item!r} has another prompt than in its line before")
-            prompts[item][1].append({name: row[name] for name in DPG_COLUMNS[2:]})
+            item = _text(row, "item_id", where)
+            texts[item] = texts.get(item) or row["text"].strip()
+            questions.setdefault(item, []).append({name: row[name] for name in DPG_COLUMNS[2:]})
     return _numbered(
         [
-            (text, _origin(item), {"item_id": item, "questions": tuple(questions)})
-            for item, (text, questions) in prompts.items()
+            (text, _origin(item), {"item_id": item, "questions": tuple(questions[item])})
+            for item, text in texts.items()
+            if text
         ]
     )
 
 
 def own(sources: Sources) -> tuple[SuitePrompt, ...]:
-    """A user's file: a prompt a line, or in a .jsonl an object a line with "prompt" and perhaps "category"."""
+    """A user's file: a prompt a line, or objects with "prompt" and perhaps "category".
+
+    Objects are a .jsonl's lines, or elements of a .json's one array, which may be plain texts as well.
+    """
     found: list[tuple[str, str, Mapping[str, Any]]] = []
     for file, category in sources:
-        if file.suffix.lower() not in (".jsonl", ".ndjson"):
-            found += [(line, category or WHOLE, {}) for _, line in _lines(file)]
-            continue
-        for _, number, row in _json_lines([(file, category)]):
-            where = f"{str(file)!r}, line {number}"
+        for where, row in _own_rows(file):
             text = _text(row, "prompt", where)
             named = _text(row, "category", where) if "category" in row else category or WHOLE
             found.append((text, named, {k: v for k, v in row.items() if k not in ("prompt", "category")}))
     return _numbered(found)
+
+
+def _own_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where each prompt stands, and what is said of it. Raises BadConfig for a table."""
+    kind = file.suffix.lower()
+    if kind in (".csv", ".tsv"):
+        raise BadConfig(
+            f"{str(file)!r} is a table, and nothing says which column has the prompts; write them one a line into a "
+            '.txt, or as objects with "prompt" and "category" into a .jsonl'
+        )
+    if kind in (".jsonl", ".ndjson"):
+        yield from ((f"{str(file)!r}, line {number}", row) for _, number, row in _json_lines([(file, "")]))
+    elif kind == ".json":
+        for number, row in enumerate(_json_array(file), start=1):
+            where = f"{str(file)!r}, element {number}"
+            if not isinstance(row, str | dict):
+                raise BadConfig(f"{where}: a text or an object with 'prompt' is wanted, got {str(row)[:60]}")
+            yield where, {"prompt": row} if isinstance(row, str) else row
+    else:
+        yield from ((f"{str(file)!r}, line {number}", {"prompt": line}) for number, line in _lines(file))
 
 
 def _numbered(found: Sequence[tuple[str, str, Mapping[str, Any]]]) -> tuple[SuitePrompt, ...]:
@@ -140,6 +158,17 @@ def _lines(file: Path, *, strip: bool = True) -> list[tuple[int, str]]:
     if not kept:
         raise BadConfig(f"the prompts file {str(file)!r} holds no prompt; write one a line")
     return kept
+
+
+def _json_array(file: Path) -> list[Any]:
+    """Raises BadConfig for what is no JSON, or another kind of it."""
+    try:
+        rows = json.loads(prompt_text(file))
+    except json.JSONDecodeError as error:
+        raise BadConfig(f"{str(file)!r}, line {error.lineno}: no JSON ({error.msg})") from error
+    if not isinstance(rows, list) or not rows:
+        raise BadConfig(f'{str(file)!r}: a list of prompts is an array of texts, as in ["a cat", "two dogs"]')
+    return rows
 
 
 def _json_lines(sources: Sources) -> Iterator[tuple[Path, int, Mapping[str, Any]]]:

@@ -7,7 +7,7 @@ opinions = suite.judge(images, suite.prompts[:4])  # one opinion per image, (4, 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -56,6 +56,14 @@ class Scorer(Protocol):
     def __call__(self, images: Tensor, prompts: Sequence[SuitePrompt]) -> list[Opinion]: ...
 
 
+@runtime_checkable
+class Readies(Protocol):
+    """A scorer that loads each of its models when it is first needed."""
+
+    def get_ready(self, prompts: Sequence[SuitePrompt]) -> None:
+        """Load what these prompts take."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Suite:
     """All a suite is: what to draw, who scores it, and how to read the numbers."""
@@ -63,7 +71,7 @@ class Suite:
     name: str
     prompts: tuple[SuitePrompt, ...]
     scorer: Callable[[], Scorer] = field(repr=False)
-    """builds the scorer, with all its models; called once, when the first image is scored"""
+    """builds the scorer, with its models; called once, by `get_ready` or when the first image is scored"""
     images_per_prompt: int = 4
     """drawn where nobody says how many"""
     overall: Overall = "prompts"
@@ -80,6 +88,8 @@ class Suite:
     """of the prompts"""
     sources: Mapping[str, Any] = field(default_factory=dict)
     """where the prompts came from, with checksums, for whoever records what was measured"""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """what the scorer loads: a detector under "detector", rewards under other roles; empty for rules and for boards"""
 
     def texts(self) -> list[str]:
         """What a model is given, one per prompt."""
@@ -102,6 +112,15 @@ class Suite:
         if not 1 <= count <= len(places):
             raise BadConfig(f"the suite has 1 to {len(places)} prompts to choose from, got {count}")
         return tuple(places[round(i)] for i in np.linspace(0, len(places) - 1, count))
+
+    def get_ready(self, prompts: Sequence[SuitePrompt]) -> None:
+        """Build the scorer with the models that these prompts take: what is missing is told before anything is drawn.
+
+        Raises as building it does.
+        """
+        scorer = self._scorer
+        if isinstance(scorer, Readies):
+            scorer.get_ready(prompts)
 
     def judge(self, images: Tensor, prompts: Sequence[SuitePrompt]) -> list[Opinion]:
         """One opinion per image (B, 3, H, W) in [0, 1], against its prompt.

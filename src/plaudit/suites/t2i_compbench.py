@@ -2,10 +2,12 @@
 
 Differs from the released evaluation. Things are found by an open-vocabulary detector, OWLv2, where the release has
 UniDet; noun phrases are read by rule, not by a parser; CLIP is ViT-L/14, not B/32, and reads complex prompts with
-their adjectives. Scores are therefore near the published ones and not equal to them: compare what one scorer says.
-All of them are graded; nothing is right or wrong. 3D relations, which need a map of depth, are refused.
+their adjectives, while the detector is asked for their things without. Scores are therefore near the published ones
+and not equal to them: compare what one scorer says. All of them are graded; nothing is right or wrong. 3D relations,
+which need a map of depth, are refused.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +22,14 @@ from plaudit.suites.detectors import Detection, Detector, load_detector
 from plaudit.suites.dpg_bench import load_asker
 from plaudit.suites.dpg_bench_questions import Asker
 from plaudit.suites.suite import Opinion, SuitePrompt
-from plaudit.suites.t2i_compbench_phrases import Part, counts_in, parts_of_complex, relation_in
+from plaudit.suites.t2i_compbench_phrases import (
+    Part,
+    Relation,
+    counts_in,
+    parts_of_complex,
+    relation_in,
+    without_adjectives,
+)
 from plaudit.suites.t2i_compbench_rules import numeracy_parts, spatial_parts, spatial_score
 
 MEASURES: dict[str, str] = {
@@ -33,6 +42,8 @@ MEASURES: dict[str, str] = {
     "complex": "complex",
 }
 """what each category of prompts is scored by"""
+MODELS = {"attribute": "vqa", "spatial": "detector", "numeracy": "detector", "non_spatial": "clip"}
+"""which model each measure asks; complex prompts take those of what they are about"""
 THRESHOLD = 0.2
 """a thing is there if its detection is surer than this; ours, for OWLv2"""
 
@@ -51,17 +62,20 @@ class CompBenchScorer:
 
     def __init__(
         self,
-        detector: Detector,
-        vqa: Asker,
-        clip: ClipTowers,
+        detector: Detector | str,
+        vqa: Asker | str,
+        clip: ClipTowers | str,
         *,
         questions: Callable[[str], Sequence[str]] = ask_each_phrase,
         threshold: float = THRESHOLD,
+        device: torch.device | str | None = None,
     ) -> None:
-        """`questions`: what is asked of a prompt's attributes; the score is the product of the answers."""
-        self.detector = detector
-        self.vqa = vqa
-        self.clip = clip
+        """A model that is given by its name is loaded when a measure first asks it.
+
+        `questions`: what is asked of a prompt's attributes; the score is the product of the answers.
+        """
+        self._named = detector, vqa, clip
+        self._device = device
         self.questions = questions
         self.threshold = threshold
         self._measures = {
@@ -71,6 +85,33 @@ class CompBenchScorer:
             "non_spatial": self._non_spatial,
             "complex": self._complex,
         }
+
+    @functools.cached_property
+    def detector(self) -> Detector:
+        """Finds things. Raises as loading it does."""
+        detector = self._named[0]
+        return load_detector(detector, device=self._device) if isinstance(detector, str) else detector
+
+    @functools.cached_property
+    def vqa(self) -> Asker:
+        """Answers questions. Raises as loading it does."""
+        vqa = self._named[1]
+        return load_asker(vqa, device=self._device) if isinstance(vqa, str) else vqa
+
+    @functools.cached_property
+    def clip(self) -> ClipTowers:
+        """Scores deeds. Raises as loading it does, and BadConfig for what is no CLIP score."""
+        clip = self._named[2]
+        towers = load_reward(clip, device=self._device) if isinstance(clip, str) else clip
+        if not isinstance(towers, ClipTowers):
+            raise BadConfig(f"deeds are scored by a CLIP score, which {clip!r} is not; take one such as 'clip-vit-l14'")
+        return towers
+
+    def get_ready(self, prompts: Sequence[SuitePrompt]) -> None:
+        """Load the models that these prompts take. Raises as loading them does, BadConfig for what has no rule."""
+        needed = {MODELS[part] for prompt in prompts for part in _parts_of(prompt)}
+        for model in sorted(needed):
+            getattr(self, model)
 
     @torch.no_grad()
     def __call__(self, images: Tensor, prompts: Sequence[SuitePrompt]) -> list[Opinion]:
@@ -96,15 +137,12 @@ class CompBenchScorer:
         return scored
 
     def _spatial(self, images: Tensor, prompts: Sequence[str]) -> list[Scored]:
-        relations = [relation_in(prompt) for prompt in prompts]
-        found = self._find(images, [list(dict.fromkeys((it.first, it.second))) if it else [] for it in relations])
+        return self._places(images, [_place_in(prompt) for prompt in prompts])
+
+    def _places(self, images: Tensor, relations: Sequence[Relation]) -> list[Scored]:
+        found = self._find(images, [list(dict.fromkeys((it.first, it.second))) for it in relations])
         scored = []
-        for prompt, relation, those in zip(prompts, relations, found, strict=True):
-            if relation is None:
-                raise BadConfig(
-                    f"{prompt!r} tells no place that can be measured; prompts of space are such as 'a cat on the left "
-                    "of a dog', with 'on the right of', 'on the top of', 'on the bottom of', 'next to' or 'near'"
-                )
+        for relation, those in zip(relations, found, strict=True):
             parts = spatial_parts(those, relation, picture=float(max(images.shape[-2:])))
             reasons = tuple(f"no {name}" if number < 2 else f"not: {name}" for number, name in _zeros(parts))
             scored.append(Scored(score=spatial_score(parts), reasons=reasons, parts=parts))
@@ -131,14 +169,18 @@ class CompBenchScorer:
         """The mean of those measures that a prompt is about."""
         kinds: list[tuple[Part, ...]] = [parts_of_complex(prompt) for prompt in prompts]
         scored: list[list[Scored]] = [[] for _ in prompts]
-        names: tuple[Part, ...] = ("attribute", "spatial", "non_spatial")
-        for name in names:
+        measures = {"attribute": self._attributes, "spatial": self._bare_places, "non_spatial": self._non_spatial}
+        for name, measure in measures.items():
             rows = [row for row, parts in enumerate(kinds) if name in parts]
             if rows:
-                made = self._measures[name](images[rows], [prompts[row] for row in rows])
+                made = measure(images[rows], [prompts[row] for row in rows])
                 for row, one in zip(rows, made, strict=True):
                     scored[row].append(one)
         return [_mean(parts, those) for parts, those in zip(kinds, scored, strict=True)]
+
+    def _bare_places(self, images: Tensor, prompts: Sequence[str]) -> list[Scored]:
+        """A complex prompt's things without the adjectives, which BLIP is asked about."""
+        return self._places(images, [without_adjectives(_place_in(prompt)) for prompt in prompts])
 
     def _find(self, images: Tensor, labels: Sequence[Sequence[str]]) -> list[list[Detection]]:
         found = self.detector(images, labels)
@@ -153,16 +195,8 @@ def t2i_compbench_scorer(
     questions: Callable[[str], Sequence[str]] = ask_each_phrase,
     device: torch.device | str | None = None,
 ) -> CompBenchScorer:
-    """T2I-CompBench's scorer; a name loads that detector, BLIP or CLIP score. Raises as loading them does."""
-    towers = load_reward(clip, device=device) if isinstance(clip, str) else clip
-    if not isinstance(towers, ClipTowers):
-        raise BadConfig(f"deeds are scored by a CLIP score, which {clip!r} is not; take one such as 'clip-vit-l14'")
-    return CompBenchScorer(
-        load_detector(detector, device=device) if isinstance(detector, str) else detector,
-        load_asker(vqa, device=device) if isinstance(vqa, str) else vqa,
-        towers,
-        questions=questions,
-    )
+    """T2I-CompBench's scorer; of a name, that detector, BLIP or CLIP score is loaded when a prompt first takes it."""
+    return CompBenchScorer(detector, vqa, clip, questions=questions, device=device)
 
 
 def measure_of(prompt: SuitePrompt) -> str:
@@ -173,6 +207,22 @@ def measure_of(prompt: SuitePrompt) -> str:
             f"T2I-CompBench's scorer has no rule for {prompt.category!r} prompts; it has them for {', '.join(MEASURES)}"
         )
     return MEASURES[name]
+
+
+def _parts_of(prompt: SuitePrompt) -> tuple[str, ...]:
+    """The measures that a prompt's score is made of."""
+    measure = measure_of(prompt)
+    return parts_of_complex(prompt.text) if measure == "complex" else (measure,)
+
+
+def _place_in(prompt: str) -> Relation:
+    """The relation that a prompt tells. Raises BadConfig if it tells none."""
+    if (relation := relation_in(prompt)) is None:
+        raise BadConfig(
+            f"{prompt!r} tells no place that can be measured; prompts of space are such as 'a cat on the left of a "
+            "dog', with 'on the right of', 'on the top of', 'on the bottom of', 'next to' or 'near'"
+        )
+    return relation
 
 
 def _zeros(parts: dict[str, float]) -> list[tuple[int, str]]:

@@ -1,13 +1,16 @@
 """What T2I-CompBench's prompts ask for, read by rule: things in a relation, numbers of things (Huang et al. 2023).
 
 Differs from the released evaluation, which has a parser mark nouns: its prompts follow a few patterns, which these
-rules read as they stand; things with names of several words stay whole ("traffic light").
+rules read as they stand; things with names of several words stay whole ("traffic light"). A detector is asked for the
+things of whole sentences without their adjectives.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from plaudit.rewards.noun_phrases import describes
 
 Side = Literal["left", "right", "top", "bottom", "near"]
 Part = Literal["attribute", "spatial", "non_spatial"]
@@ -45,6 +48,10 @@ _IRREGULAR = {
     "knives": "knife", "wolves": "wolf", "leaves": "leaf", "shelves": "shelf", "loaves": "loaf", "scarves": "scarf",
     "feet": "foot", "teeth": "tooth", "oxen": "ox", "buses": "bus", "gases": "gas", "lenses": "lens",
 }  # fmt: skip
+_LOOKS = _words("orange silver gold square oval")
+"""of a thing that follows; alone they are things themselves"""
+_NAMES = ("hot dog", "hot air balloon", "potted plant")
+"""which begin with an adjective"""
 _ONE_FORM = _words("fish goldfish sheep deer scissors pants glasses jeans shorts skis bread")
 """which are their own plural"""
 _SINGULAR_IN_S = _words("series bus gas lens glass dress compass grass cross tennis canvas christmas")
@@ -69,6 +76,15 @@ def relation_in(prompt: str) -> Relation | None:
         return None
     side: Side = told["side"] or "near"  # type: ignore[assignment]
     return Relation(first=before, second=after, side=side)
+
+
+def without_adjectives(relation: Relation) -> Relation:
+    """The same relation between bare things: for "small brown coat rack" a coat rack.
+
+    As it is where only adjectives tell one thing from the other.
+    """
+    first, second = _bare(relation.first), _bare(relation.second)
+    return relation if first == second else replace(relation, first=first, second=second)
 
 
 def counts_in(prompt: str) -> dict[str, int]:
@@ -143,6 +159,14 @@ def _last_thing(text: str) -> str:
     while words and (words[-1] in _BE or _is_verb(words[-1])):
         words.pop()
     return " ".join(word for word in words if word not in _DETERMINERS)
+
+
+def _bare(thing: str) -> str:
+    """The last word of a thing's name, and the words before it up to the last adjective."""
+    words = thing.split()
+    while len(words) > 1 and " ".join(words) not in _NAMES and (describes(words[0]) or words[0] in _LOOKS):
+        words.pop(0)
+    return " ".join(words)
 
 
 def _first_thing(text: str) -> str:

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 BOARD = "rewards"
 """what scores a suite without right and wrong"""
 _ON_THEIR_SCALE = "rewards, each on its own scale"
-_COMPBENCH = ("owlv2-base", "blip-vqa", "clip-vit-l14")
-"""all of them are loaded, whatever a prompt asks for"""
+_HELD_BY = "(of the repository that holds the list)"
+"""of a licence that the list's authors did not give"""
 
 
 def _listed(name: str, *, prompts: int, about: dict[str, Any], **row: Any) -> Entry:
-    """A suite whose prompts are in a list; `about` is told by the table and by the suite itself."""
+    """A suite whose prompts are in a list; `about` is told by the table and by the suite itself.
+
+    models: by role, which is what the scorer's parameter is called.
+    """
     licence, scorer, scored_by = row["licence"], row.get("scorer"), row["scored_by"]
-    models: tuple[str, ...] = row.get("models", ())
+    models: dict[str, str] = row.get("models", {})
     said = {"images_per_prompt": 1, "overall": "prompts", "measures": _ON_THEIR_SCALE, **about}
     return Entry(
         name=name,
@@ -31,11 +34,17 @@ def _listed(name: str, *, prompts: int, about: dict[str, Any], **row: Any) -> En
         arguments={
             "name": name,
             "prompts_of": row["prompts_of"],
-            "about": {**said, "licence": licence},
+            "about": {**said, "licence": licence, "models": models},
             **({"scorer": scorer} if scorer else {}),
         },
         licence=licence,
-        facts={"prompts": prompts, "folder": row["prompts_of"], "scored_by": scored_by, "models": models, **said},
+        facts={
+            "prompts": prompts,
+            "folder": row["prompts_of"],
+            "scored_by": scored_by,
+            "models": tuple(models.values()),
+            **said,
+        },
     )
 
 
@@ -64,7 +73,7 @@ SUITES = Registry(
             prompts=553,
             scorer="plaudit.suites.geneval:geneval_scorer",
             scored_by="a detector, and CLIP for colours",
-            models=("mask2former-swin-s", "clip-vit-l14"),
+            models={"detector": "mask2former-swin-s", "colours": "clip-vit-l14"},
             summary="GenEval: objects, counts, colours and places of everyday things",
             licence="MIT",
             about={
@@ -81,7 +90,7 @@ SUITES = Registry(
             prompts=1800,
             scorer="plaudit.suites.t2i_compbench:t2i_compbench_scorer",
             scored_by="BLIP-VQA, a detector and CLIP",
-            models=_COMPBENCH,
+            models={"detector": "owlv2-base", "vqa": "blip-vqa", "clip": "clip-vit-l14"},
             summary="T2I-CompBench: attributes on the right things, places, actions; validation prompts",
             licence="MIT",
             about={
@@ -97,7 +106,7 @@ SUITES = Registry(
             prompts=300,
             scorer="plaudit.suites.t2i_compbench:t2i_compbench_scorer",
             scored_by="a detector",
-            models=_COMPBENCH,
+            models={"detector": "owlv2-base"},
             summary="T2I-CompBench++: numbers of things; validation prompts",
             licence="MIT",
             about={
@@ -113,7 +122,7 @@ SUITES = Registry(
             prompts=1065,
             scorer="plaudit.suites.dpg_bench:dpg_scorer",
             scored_by="BLIP-VQA",
-            models=("blip-vqa",),
+            models={"vqa": "blip-vqa"},
             summary="DPG-Bench: long, dense prompts, taken apart into questions",
             licence="Apache-2.0",
             about={
@@ -138,7 +147,7 @@ SUITES = Registry(
             prompts=200,
             scored_by=BOARD,
             summary="DrawBench: short prompts that are hard on models; without the categories of its authors",
-            licence="Apache-2.0",
+            licence=f"Apache-2.0 {_HELD_BY}",
             about={"images_per_prompt": 4, "paper": "Saharia et al. 2022, Imagen"},
         ),
         _listed(
@@ -156,7 +165,7 @@ SUITES = Registry(
             prompts=750,
             scored_by=BOARD,
             summary="the captions of photos that AlignProp trained on for HPSv2; not the HPSv2 benchmark",
-            licence="MIT",
+            licence=f"MIT {_HELD_BY}",
             about={"paper": "Prabhudesai et al. 2023, AlignProp"},
         ),
     ],
@@ -169,11 +178,13 @@ def load_suite(
     rewards: Sequence[str] = (),
     device: "torch.device | str | None" = None,
     folder: Path | None = None,
+    detector: str | None = None,
 ) -> "Suite":
     """The suite of a row's name, or a board of the prompts in a file of that name.
 
     rewards: specs that a board scores by, the headline first; nothing for others. `device` is where a scorer's models
-    are put first. folder: where lists of prompts lie. Raises UnknownName, with the nearest name, or BadConfig.
+    are put first. folder: where lists of prompts lie. detector: a row's name or a folder, in place of the usual one of
+    a suite that `has_detector`; nothing for others. Raises UnknownName, with the nearest name, or BadConfig.
     """
     if is_own(name):
         from plaudit.suites.listed import own_board
@@ -186,7 +197,7 @@ def load_suite(
     elif entry.facts["scored_by"] == BOARD:
         suite = entry.build(rewards=rewards, device=device, folder=folder)
     else:
-        suite = entry.build(device=device, folder=folder)
+        suite = entry.build(device=device, folder=folder, **_with_detector(entry, detector))
     return suite
 
 
@@ -202,6 +213,24 @@ def is_own(name: str) -> bool:
     return False
 
 
+def has_detector(name: str) -> bool:
+    """Whether it is scored by what a detector finds."""
+    return not is_own(name) and "detector" in _models(SUITES.find(name))
+
+
 def is_board(name: str) -> bool:
     """Whether rewards score it, and nobody knows right from wrong."""
     return is_own(name) or SUITES.find(name).facts["scored_by"] == BOARD
+
+
+def _models(entry: Entry) -> dict[str, str]:
+    """By role, what a row's scorer loads."""
+    models: dict[str, str] = entry.arguments.get("about", {}).get("models", {})
+    return models
+
+
+def _with_detector(entry: Entry, detector: str | None) -> dict[str, Any]:
+    """What to say when building a row's suite, so that this detector takes the place of its own."""
+    if detector is None or "detector" not in _models(entry):
+        return {}
+    return {"about": {**entry.arguments["about"], "models": {**_models(entry), "detector": detector}}}

@@ -205,6 +205,12 @@ def _ablations(found: Found) -> Iterator[Claim]:
     for name, words in said:
         if found.seeds(name):
             yield exceeds_zero(gain(found, TUNED, Model(name=name)), **_against(found, name, words))
+    if found.seeds(HARD_JUDGE):
+        yield shown(
+            gain(found, Model(name=HARD_JUDGE), TAUGHT), id="rewards-hard-judge",
+            claim="rewards of the published kind, right or wrong: accuracy gained over the lessons alone", paper=RISES,
+            note=f"where groups of equals are drawn anew; {WITHOUT_A_BAR}, as it is not the preset's",
+        )  # fmt: skip
     if found.seeds(FRACTIONS) and found.seeds(HARD_JUDGE):
         yield exceeds_zero(
             gain(found, Model(name=FRACTIONS), Model(name=HARD_JUDGE)),
