@@ -173,7 +173,7 @@ def test_guidance_costs_by_the_clock_what_the_note_says_of_tokens_alone():
 
 
 def test_rewards_alone_must_lose_variety_against_the_preset_with_the_same_seeds():
-    said = said_of(usual(instance_only=after(fid=3.0, recall=0.5, distance=(0.1, 0.3), right=(1, 1, 1, 1))))
+    said = said_of(usual(instance_only=after(fid=3.0, recall=0.5, distance=(0.0, 0.4), right=(1, 1, 1, 1))))
     assert said["instance-distance"].measured == pytest.approx(0.2)
     assert said["instance-distance"].met is True
     assert "-0.300" in said["instance-distance"].note

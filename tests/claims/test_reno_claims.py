@@ -272,7 +272,7 @@ def test_the_page_takes_its_numbers_from_the_json_and_is_the_same_every_time(rep
     assert "0.988" in after
     assert "0.912 to 0.993" in after
     assert "77.125" in after
-    assert after.count("](reno-") == 4
+    assert after.count("![") == 4
 
 
 def test_the_page_has_no_number_of_its_own(report):
