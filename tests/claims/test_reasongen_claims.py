@@ -555,6 +555,7 @@ def test_the_report_is_json_and_every_claim_says_what_a_claim_must(report):
     settings = report["settings"]
     assert (settings["updates"], settings["num_prompts"], settings["lessons"]) == (3, 12, 12)
     assert any("'a red circle'" in said for said in settings["overlaps"])
+    assert all(said.startswith("PocketEval") for said in settings["lesson_overlaps"])
 
 
 def test_the_page_and_its_pictures_come_from_the_report_alone(report, store, tmp_path):

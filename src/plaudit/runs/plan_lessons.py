@@ -22,7 +22,12 @@ def load_lessons(task: LessonsTask, policy: PlanPolicy) -> Lessons:
     return _of_scenes(task, policy) if task.lessons == SCENES else _of_rows(task, policy)
 
 
-def _of_scenes(task: LessonsTask, policy: PlanPolicy) -> Lessons:
+def scenes_of(task: LessonsTask) -> list[PlannedScene]:
+    """The scenes that lessons of the pocket world are of, with prompts and plans.
+
+    No prompt is one of PocketEval's word by word; some are but for an opening "a photo of". Raises BadConfig without a
+    count.
+    """
     if task.count < 1:
         raise BadConfig("scenes have no end; say how many with --count")
     seed = int(torch.randint(2**31, (1,), generator=stream(task.config.seed, "scenes")))
@@ -32,6 +37,11 @@ def _of_scenes(task: LessonsTask, policy: PlanPolicy) -> Lessons:
         lesson = draw_planned(rng)
         if lesson.prompt not in tested:
             drawn.append(lesson)
+    return drawn
+
+
+def _of_scenes(task: LessonsTask, policy: PlanPolicy) -> Lessons:
+    drawn = scenes_of(task)
     tokens = [
         policy.encode_images(render([it.scene for it in drawn[at : at + AT_ONCE]]).to(policy.device)).cpu()
         for at in range(0, len(drawn), AT_ONCE)

@@ -217,7 +217,8 @@ def how_it_was_run(report: Mapping[str, Any]) -> Sequence[str]:
         f"rewards: {', '.join(settings['followed'])}; rate {config['lr']:g}; {config['balance']} count the same; "
         f"entropies by {config['entropy_control']!r} at {config['word_entropy']:g} and {config['token_entropy']:g} "
         f"nats, rate {config['entropy_rate']:g}, limit {config['entropy_limit']:g}",
-        "training prompts held against PocketEval's: " + "; ".join(settings["overlaps"]),
+        "prompts of the rewards held against PocketEval's: " + "; ".join(settings["overlaps"]),
+        "prompts of the lessons, but for an opening 'a photo of': " + "; ".join(settings["lesson_overlaps"]),
     )
 
 

@@ -22,6 +22,7 @@ from plaudit.generators.table import GENERATORS
 from plaudit.pocket.folders import pocket_folder
 from plaudit.presets.reasongen import PlanTask, pocket_plans, pocket_reasongen, pocket_reasongen_direct
 from plaudit.rewards.table import REWARDS, read_spec
+from plaudit.runs.plan_lessons import scenes_of
 from plaudit.runs.provenance import source_of
 from plaudit.suites.prompt_overlap import overlaps, own_benchmarks
 
@@ -85,6 +86,12 @@ def lesson_count(bench: Bench) -> int:
     return bench.lessons(training(SFT, bench.plan.seeds[0])).count
 
 
+def lesson_overlaps(bench: Bench) -> list[str]:
+    """How the lessons' prompts, by the first seed, overlap with PocketEval's."""
+    task = bench.lessons(training(SFT, bench.plan.seeds[0]))
+    return [str(it) for it in overlaps([it.prompt for it in scenes_of(task)], own_benchmarks())]
+
+
 def report_of(store: Store) -> reports.Report:
     """All that was found, as JSON types. Raises BadConfig if a training or a measure is missing."""
     bench, plan = store.bench, store.bench.plan
@@ -109,6 +116,7 @@ def report_of(store: Store) -> reports.Report:
             "config": asdict(config),
             "lessons_config": asdict(lessons),
             "overlaps": [str(it) for it in overlaps(bench.task.prompts, own_benchmarks())],
+            "lesson_overlaps": lesson_overlaps(bench),
             "sources": dict(bench.sources),
         },
         seconds=sum(seconds_of(result) for _, result in results),
