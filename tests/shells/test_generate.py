@@ -1,6 +1,5 @@
 import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -255,9 +254,9 @@ def test_ctrl_c_keeps_what_is_finished(models, tmp_path):
     # Under a shell that started us in the background, Ctrl-C is ignored, and a child would inherit that.
     heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     running = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heed)
-    first = tmp_path / "run" / "images"
     deadline = time.monotonic() + 120
-    while not (first.is_dir() and os.listdir(first)):
+    # A picture is finished when it is recorded, not when its file is there.
+    while not (tmp_path / "run" / "run.json").exists() or not RunFolder.open(tmp_path / "run").records:
         assert running.poll() is None, running.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
