@@ -26,14 +26,7 @@ def write_training_prompts(folder: Path, prompts: Iterable[str]) -> None:
 
 def trainings_behind(model: str | Path | None) -> tuple[Path, ...]:
     """The folders of the trainings that made a model, the last first; none for one that is no training's."""
-    found: list[Path] = []
-    while model is not None:
-        folder = Path(model).expanduser()
-        if folder.resolve() in [one.resolve() for one in found] or (manifest := _manifest(folder)) is None:
-            break
-        found.append(folder)
-        model = (manifest.get("settings") or {}).get("model")
-    return tuple(found)
+    return tuple(_manifests_behind(model))
 
 
 def follows_rewards(manifest: Mapping[str, Any]) -> bool:
@@ -45,8 +38,7 @@ def follows_rewards(manifest: Mapping[str, Any]) -> bool:
 def followed_by_training(model: str | Path | None, rewards: Sequence[str]) -> tuple[str, ...]:
     """Those of the rewards that any training behind the model followed, whatever names it gave them."""
     followed: set[str] = set()
-    for folder in trainings_behind(model):
-        manifest = _manifest(folder) or {}
+    for manifest in _manifests_behind(model).values():
         # What was loaded is there whether a preset or a flag named it.
         loaded = (manifest.get("sources") or {}).get("rewards") or ()
         if follows_rewards(manifest):
@@ -60,11 +52,11 @@ def trained_on(model: str | Path | None, suite: str, prompts: Sequence[str]) -> 
     Of a training that wrote no prompts down, what it noted of the suite when it began.
     """
     said = []
-    for folder in trainings_behind(model):
+    for folder, manifest in _manifests_behind(model).items():
         try:
             learned = (folder / PROMPTS).read_text(encoding="utf-8").splitlines()
         except OSError:
-            said += _noted(_manifest(folder) or {}, suite)
+            said += _noted(manifest, suite)
             continue
         said += [str(one) for one in overlaps(learned, {suite: prompts}) if one.any]
     return list(dict.fromkeys(said))
@@ -85,6 +77,18 @@ def overlaps_in_markdown(manifest: Mapping[str, Any]) -> str:
 def _noted(manifest: Mapping[str, Any], suite: str) -> list[str]:
     wanted = "PocketEval" if suite == "pocket" else f"{suite}:"
     return [said for said in manifest.get("overlaps") or () if str(said).startswith(wanted)]
+
+
+def _manifests_behind(model: str | Path | None) -> dict[Path, dict[str, Any]]:
+    """What each of the trainings behind a model says of itself, by its folder, the last first."""
+    found: dict[Path, dict[str, Any]] = {}
+    while model is not None:
+        folder = Path(model).expanduser()
+        if folder.resolve() in [one.resolve() for one in found] or (manifest := _manifest(folder)) is None:
+            break
+        found[folder] = manifest
+        model = (manifest.get("settings") or {}).get("model")
+    return found
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

@@ -113,7 +113,7 @@ def _suite(options: CompareOptions, headline: str, device: "torch.device") -> "S
 
 def _bench(options: CompareOptions) -> tuple[Bench, list[Entrant]]:
     """The rewards, loaded, and all systems, checked: a misspelling shows before anything is drawn."""
-    from plaudit.rewards.same_reward import also_followed
+    from plaudit.rewards.same_reward import conflict
     from plaudit.rewards.specs import parse_spec
     from plaudit.rewards.table import REWARDS, load_reward, load_rewards
     from plaudit.runs.provenance import check_known, source_of
@@ -135,9 +135,8 @@ def _bench(options: CompareOptions) -> tuple[Bench, list[Entrant]]:
     for entrant in entrants:
         check_model(DrawingOptions(model=entrant.model, method=entrant.method, steps=options.steps))
     held = {parse_spec(text, REWARDS).label: text for text in options.held_out}
-    if both := also_followed(held, specs):
-        same = "" if both[0] == both[1] else f": it is the same as {both[1]!r}"
-        raise WrongUsage(f"{both[0]!r} cannot be followed and held out at once{same}; name it once")
+    if said := conflict(held, specs, how="followed"):
+        raise WrongUsage(f"{said}; name it once")
     if grouped := [text for text in options.held_out if parse_spec(text, REWARDS).normalise]:
         raise WrongUsage(f"{grouped[0]!r} is held out and shown raw, as all scores are; leave normalise out")
     named = {label: parse_spec(text, REWARDS).name for label, text in {**specs, **held}.items()}

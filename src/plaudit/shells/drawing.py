@@ -44,7 +44,7 @@ def set_up(options: DrawingOptions, *, images: int | None = None) -> Workshop:
     Raises UnknownName or BadConfig for what cannot work.
     """
     options = spell_out(options)
-    from plaudit.rewards.same_reward import also_followed
+    from plaudit.rewards.same_reward import conflict
     from plaudit.rewards.table import REWARDS, load_reward, load_rewards, read_spec
     from plaudit.runs.provenance import check_known, source_of
     from plaudit.shells.fitting import fit_memory
@@ -55,11 +55,8 @@ def set_up(options: DrawingOptions, *, images: int | None = None) -> Workshop:
     if options.guard_held_out and not options.held_out:
         raise BadConfig("--guard-held-out watches a held-out reward; name one with --held-out")
     held_names = [read_spec(options.held_out)[0]] if options.held_out else []
-    if both := also_followed(held_names, [name for name, _ in specs]):
-        raise BadConfig(
-            f"{options.held_out!r} cannot be optimised and held out at once"
-            + ("" if both[0] == both[1] else f": it is the same as {both[1]!r}")
-        )
+    if said := conflict([options.held_out] if options.held_out else [], [name for name, _ in specs], how="optimised"):
+        raise BadConfig(said)
     check_model(options)
     for name in [name for name, _ in specs] + held_names:
         check_known(REWARDS, name)

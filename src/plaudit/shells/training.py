@@ -141,7 +141,7 @@ def load_judges(
     Raises UnknownName, with the nearest match, or BadConfig, before anything is loaded.
     """
     from plaudit.generators.table import GENERATORS
-    from plaudit.rewards.same_reward import also_followed
+    from plaudit.rewards.same_reward import conflict
     from plaudit.rewards.table import REWARDS, load_reward, load_rewards, read_spec
     from plaudit.runs.provenance import check_known, source_of
     from plaudit.shells.drawing import device_of
@@ -151,11 +151,8 @@ def load_judges(
     specs = [read_spec(spec) for spec in task.rewards]
     held_names = [read_spec(task.held_out)[0]] if task.held_out else []
     names = [name for name, _ in specs] + held_names
-    if both := also_followed(held_names, [name for name, _ in specs]):
-        raise BadConfig(
-            f"{task.held_out!r} cannot be trained on and held out at once"
-            + ("" if both[0] == both[1] else f": it is the same as {both[1]!r}")
-        )
+    if said := conflict([task.held_out] if task.held_out else [], [name for name, _ in specs], how="trained on"):
+        raise BadConfig(said)
     for table, name in ((GENERATORS, task.model), *((REWARDS, name) for name in names)):
         check_known(table, name)
     if team.leads:

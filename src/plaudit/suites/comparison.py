@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plaudit.core.errors import BadConfig
-from plaudit.suites.statistics import LEVEL, Estimate, bootstrap_mean, paired_difference, share
+from plaudit.suites.statistics import GAINS, LEVEL, SHARES, Estimate, bootstrap_mean, paired_difference, share
 from plaudit.suites.suite import Overall
 
 Array = NDArray[np.float64]
@@ -56,7 +56,7 @@ class Table:
 
     def mean(self, measure: str) -> Estimate:
         """The measure and its interval."""
-        shares = (0.0, 1.0) if self.is_share(measure) else None
+        shares = SHARES if self.is_share(measure) else None
         return bootstrap_mean(self.scores[measure], strata=self.strata(measure), within=shares)
 
     def of_category(self, category: str) -> "Table":
@@ -133,7 +133,7 @@ def difference(table: Table, reference: Table, measure: str) -> Difference:
     check_paired(table, reference, measure)
     after, before = table.scores[measure], reference.scores[measure]
     strata = table.strata(measure)
-    shares = (-1.0, 1.0) if table.is_share(measure) and reference.is_share(measure) else None
+    shares = GAINS if table.is_share(measure) and reference.is_share(measure) else None
     change = paired_difference(after, before, strata=strata, within=shares)
     chance = sign_flip_test(after - before, strata=strata)
     wins, ties = win_rate(after, before)

@@ -13,7 +13,7 @@ from plaudit.pocket.plans import agreement, plan_meets, read_plan, words_in
 from plaudit.pocket.prompts import Request
 from plaudit.pocket.scenes import Scene
 from plaudit.suites.pocket_eval import EvalPrompt
-from plaudit.suites.statistics import Estimate, bootstrap_mean
+from plaudit.suites.statistics import SHARES, Estimate, bootstrap_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def plan_verdict(plan: str, seen: Scene, request: Request) -> PlanVerdict:
     )
 
 
-def _mean(found: Sequence[tuple[EvalPrompt, float]], *, within: tuple[float, float] | None = (0.0, 1.0)) -> Estimate:
+def _mean(found: Sequence[tuple[EvalPrompt, float]], *, within: tuple[float, float] | None = SHARES) -> Estimate:
     """The mean of the tasks' means over prompts, of each its pictures' mean; `within` what it can be."""
     of_prompt: dict[int, list[float]] = {}
     tasks: dict[int, str] = {}

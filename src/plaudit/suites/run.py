@@ -21,13 +21,11 @@ from plaudit.pocket.questions import requirements_of, say_question
 from plaudit.pocket.scenes import Scene
 from plaudit.pocket.truth import failures
 from plaudit.suites.pocket_eval import CHANCE, STRICT_CHANCE, EvalPrompt, PocketSuite, pocket_eval_prompts
-from plaudit.suites.statistics import Estimate, bootstrap_mean, share
+from plaudit.suites.statistics import SHARES, Estimate, bootstrap_mean, share
 from plaudit.suites.suite import Opinion, Overall, Suite, SuitePrompt
 
 BATCH_SIZE = 16
 """images drawn at once where no method decides it; does not change them"""
-SHARES = (0.0, 1.0)
-"""what a share can be"""
 
 Draw = Callable[[Sequence[str], Sequence[int] | None], Iterator[Step]]
 """A method at work on prompts, on all of their rows or some."""

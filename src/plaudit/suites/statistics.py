@@ -21,6 +21,8 @@ from plaudit.core.errors import BadConfig
 
 LEVEL = 0.95
 DRAWS = 10_000
+SHARES, GAINS = (0.0, 1.0), (-1.0, 1.0)
+"""what a share can be, and the difference of two"""
 
 _QUANTILE = 1.959963984540054
 """of the standard normal distribution, at 0.975"""
