@@ -2,10 +2,9 @@
 
 import dataclasses
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from tiny_detectors import save_owlv2
 from tiny_lists import write_lists
 
 import plaudit.shells.drawing
@@ -15,9 +14,6 @@ from plaudit.shells.evaluate import about
 from plaudit.shells.evaluation_table import as_table
 from plaudit.suites.run import Judged, pocket, score
 from plaudit.suites.suite import Opinion
-
-sys.path.append(str(Path(__file__).parents[1] / "suites"))
-from tiny_detectors import save_owlv2
 
 REWARDS = ("--reward", "incompressibility:3", "--held-out", "compressibility")
 

@@ -179,6 +179,8 @@ def _verdict(one: Judged) -> str:
 def _how(content: Row) -> str:
     settings = content["settings"]
     said = [f"Followed and scored: {', '.join(settings['reward'])}."]
+    if scorer := settings.get("scorer"):
+        said.append("Judged by: " + ", ".join(f"{one['name']} ({role})" for role, one in scorer.items()) + ".")
     if content["results"]["held_out"]:
         said.append(f"Scored only: {', '.join(content['results']['held_out'])}.")
     if content["plan"].get("entrants"):

@@ -46,6 +46,9 @@ class CompareOptions:
     """rewards that score every picture, and that no method follows"""
     leave_one_out: bool = False
     """each method again without each of its rewards: is what it gains seen by the one that is left out?"""
+    detector: str | None = field(default=None, metadata={"placeholder": "NAME|FOLDER"})
+    """who finds the objects, for suites that a detector scores: owlv2-base, or a Mask2Former's or OWLv2's folder; left
+    out: as the suite's row says"""
     lists: Path | None = field(default=None, metadata={"placeholder": "DIR"})
     """folder of benchmarks' prompt lists; left out: PLAUDIT_SUITES_DIR, or the cache, into which they are downloaded"""
     prompts: int | None = None
@@ -95,20 +98,15 @@ def run(options: CompareOptions) -> int:
 
 def _suite(options: CompareOptions, headline: str, device: "torch.device") -> "Suite":
     """The suite that is named; a board is headed by one reward, as all are asked afterwards."""
-    from plaudit.suites.table import is_board, load_suite
+    from plaudit.shells.suites import check_detector, suite_named
+    from plaudit.suites.table import is_board
 
     try:
         rewards = (headline,) if is_board(options.suite) else ()
+        check_detector(options.suite, options.detector)
     except UnknownName as error:
         raise WrongUsage(str(error)) from error
-    suite = load_suite(options.suite, rewards=rewards, device=device, folder=options.lists)
-    if suite.sources.get("pinned") is False:
-        print(
-            f"plaudit: the prompts of {suite.name} are read from a file that is not the pinned one; what comes out is "
-            "not the benchmark's number",
-            file=sys.stderr,
-        )
-    return suite
+    return suite_named(options.suite, rewards=rewards, device=device, folder=options.lists, detector=options.detector)
 
 
 def _bench(options: CompareOptions) -> tuple[Bench, list[Entrant]]:
@@ -175,8 +173,11 @@ def _check_numbers(options: CompareOptions) -> None:
 
 def _settings(options: CompareOptions, bench: Bench) -> dict[str, Any]:
     """What every system of a folder has in common; systems, prompts and held-out rewards may be added."""
+    from plaudit.shells.suites import scorer_sources
+
+    scorer = scorer_sources(bench.suite)
     return {
-        "suite": bench.suite.name, "prompts_from": dict(bench.suite.sources),
+        "suite": bench.suite.name, "prompts_from": dict(bench.suite.sources), **({"scorer": scorer} if scorer else {}),
         "images_per_prompt": options.images_per_prompt, "seed": options.seed,
         "reward": [bench.specs[name] for name in bench.specs], "equal": options.equal, "steps": options.steps,
     }  # fmt: skip

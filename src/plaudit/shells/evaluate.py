@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from plaudit.core.errors import PlauditError, UnknownName
 from plaudit.shells.flags import Command, WrongUsage
 from plaudit.shells.options import DrawingOptions, Method, decisive
-from plaudit.suites.table import SUITES, has_detector, is_board, load_suite
+from plaudit.shells.suites import check_detector, scorer_sources, suite_named
+from plaudit.suites.table import is_board
 
 if TYPE_CHECKING:
     from plaudit.generators.generator import NoiseGenerator
@@ -56,7 +57,7 @@ class EvaluateOptions(DrawingOptions):
 def run(options: EvaluateOptions) -> int:
     """Draw the suite's prompts, judge the pictures, print the scores."""
     _check_rewards(options)
-    _check_detector(options)
+    check_detector(options.suite, options.detector)
     suite = _suite(options)
     learned_from = _trained_on(options, suite)
     from plaudit.suites.run import draw_and_judge, rows_to_draw
@@ -67,7 +68,7 @@ def run(options: EvaluateOptions) -> int:
     generator, draw, suite, sources = _drawing(options, suite, count)
     # What is missing is told now, and not when the first batch is drawn and lost.
     suite.get_ready([suite.prompts[row // count] for row in every])
-    if scorer := _scorer_sources(suite):
+    if scorer := scorer_sources(suite):
         sources = {**sources, "scorer": scorer}
     from plaudit.runs.evaluation import EvaluationFolder
 
@@ -110,14 +111,6 @@ def _check_rewards(options: EvaluateOptions) -> None:
         raise WrongUsage(f"--held-out is for a board, or with --guard-held-out, and {instead}")
 
 
-def _check_detector(options: EvaluateOptions) -> None:
-    """Raises WrongUsage for a detector that nobody would ask."""
-    if options.detector is None or has_detector(options.suite):
-        return
-    known = ", ".join(row.name for row in SUITES if has_detector(row.name))
-    raise WrongUsage(f"--detector is for suites that a detector scores ({known}), and {options.suite!r} is none")
-
-
 def about(suite: "Suite") -> dict[str, Any]:
     """What the numbers of a suite are, as JSON types."""
     names = ("name", "measures", "overall", "chance", "strict_chance", "paper", "licence")
@@ -126,21 +119,12 @@ def about(suite: "Suite") -> dict[str, Any]:
 
 def _suite(options: EvaluateOptions) -> "Suite":
     """The suite that is named, to be scored by what is named. Raises WrongUsage for a name that is not there."""
-    board = is_board(options.suite)
     from plaudit.shells.drawing import device_of
 
-    device = device_of(options.device)
-    suite = load_suite(
-        options.suite, rewards=_board(options) if board else (), device=device, folder=options.lists,
-        detector=options.detector,
+    return suite_named(
+        options.suite, rewards=_board(options) if is_board(options.suite) else (),
+        device=device_of(options.device), folder=options.lists, detector=options.detector,
     )  # fmt: skip
-    if suite.sources.get("pinned") is False:
-        print(
-            f"plaudit: the prompts of {suite.name} are read from a file that is not the pinned one; what comes out is "
-            "not the benchmark's number",
-            file=sys.stderr,
-        )
-    return suite
 
 
 def _trained_on(options: EvaluateOptions, suite: "Suite") -> list[str]:
@@ -199,25 +183,6 @@ def _with_loaded(suite: "Suite", shop: "Workshop") -> "Suite":
     if shop.held_out is not None:
         loaded[suite.parts[0]] = shop.held_out
     return replace(suite, scorer=lambda: RewardBoard([(name, loaded[name]) for name in suite.parts]))
-
-
-def _scorer_sources(suite: "Suite") -> dict[str, Any]:
-    """By role, which models judge and where they come from; nothing for rules, and for boards, whose rewards are told.
-
-    Those that no picture takes yet are told as well, so that more categories can be judged later.
-    """
-    from plaudit.rewards.table import REWARDS
-    from plaudit.runs.provenance import source_of
-    from plaudit.suites.detectors_table import DETECTORS
-
-    found = {}
-    for role, name in suite.models.items():
-        table = DETECTORS if role == "detector" else REWARDS
-        row, source = table.row_of(name), source_of(table, name)
-        # A pinned commit says which weights, before they are here as well as after.
-        pinned = row is not None and row.revision is not None
-        found[role] = {key: value for key, value in source.items() if key != "weights" or not pinned}
-    return found
 
 
 def _settings(options: EvaluateOptions, suite: "Suite", sources: Mapping[str, Any]) -> dict[str, Any]:
