@@ -34,7 +34,8 @@ from plaudit.generators.token_policy import Sampling
 from plaudit.generators.token_rollout import draw_tokens, uniforms_for
 from plaudit.generators.trained_part import train_all
 from plaudit.generators.vq_tokenizer import TokenizerSizes, VQTokenizer
-from plaudit.methods.ar_grpo import ArGrpo, ArGrpoConfig, Judges
+from plaudit.methods.ar_grpo import ArGrpo, Judges
+from plaudit.methods.ar_grpo_config import ArGrpoConfig
 
 BAR, SAME = 3.0, 0.9999
 BEGIN, END = "<!-- tokens: begin -->", "<!-- tokens: end -->"

@@ -108,7 +108,7 @@ def test_methods_do_not_import_each_other(path):
     """They share records, rows and equations; search may show ReNO's names."""
     shared = {"records", "rows", "losses", "advantages", "entropy", "early_stop", "learner", "judging", "ratios"}
     shared |= {"anchor", "denoising_walk", "directions", "truncation", "token_updates", "prompt_rounds"}
-    shared |= {"plan_losses", "plan_updates", "reasongen_config"}
+    shared |= {"plan_losses", "plan_updates", "ar_grpo_config", "reasongen_config", "drawn_at_once"}
     relative = path.relative_to(ROOT)
     if relative.parts[0] != "methods":
         return

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from plaudit.generators.check import check_generator
     from plaudit.generators.generator import NoiseGenerator
     from plaudit.generators.table import load_generator, load_token_policy
-    from plaudit.methods.ar_grpo import ArGrpo, ArGrpoConfig
+    from plaudit.methods.ar_grpo import ArGrpo
+    from plaudit.methods.ar_grpo_config import ArGrpoConfig
     from plaudit.methods.reno import BestSoFar, RenoConfig, Result, Step, optimise_noise
     from plaudit.methods.search import SearchConfig, best_of_n, evolve
     from plaudit.rewards.check import check_reward
@@ -24,7 +25,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ArGrpo": "plaudit.methods.ar_grpo",
-    "ArGrpoConfig": "plaudit.methods.ar_grpo",
+    "ArGrpoConfig": "plaudit.methods.ar_grpo_config",
     "BestSoFar": "plaudit.methods.reno",
     "NoiseGenerator": "plaudit.generators.generator",
     "PlauditError": "plaudit.core.errors",

@@ -45,7 +45,7 @@ from plaudit.claims.ar_grpo.trainings import Store, run
 from plaudit.claims.ar_grpo.variants import ABLATIONS, MAIN, VARIANTS, variant_named
 from plaudit.claims.held_folder import held
 from plaudit.core.errors import BadConfig, UnknownName
-from plaudit.methods.ar_grpo import ArGrpoConfig
+from plaudit.methods.ar_grpo_config import ArGrpoConfig
 from plaudit.pocket.judge import judge
 from plaudit.pocket.prompts import parse
 from plaudit.presets.ar_grpo import pocket_llamagen

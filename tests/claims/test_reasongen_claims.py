@@ -22,6 +22,7 @@ from trained_claims import (
     stopped_and_resumed,
 )
 
+from plaudit.claims.fingerprint import decisive
 from plaudit.claims.held_folder import held
 from plaudit.claims.kept_trainings import RESULT
 from plaudit.claims.picture_grid import pictures_in
@@ -199,6 +200,12 @@ def test_an_ablation_differs_from_its_preset_in_its_row_alone(name, folder):
     assert differs or other_start
     assert ("rewards" in differs) == (it.rewards is not None)
     assert ("without_plans" in differs) == it.without_plans
+
+
+def test_how_many_are_drawn_at_once_decides_nothing():
+    config = next(iter(TASKS.values())).config
+    assert decisive(dataclasses.replace(config, draw_batch_size=7)) == decisive(config)
+    assert decisive(dataclasses.replace(config, batch_size=7)) != decisive(config)
 
 
 @pytest.mark.parametrize("name", [variant.name for variant in VARIANTS])

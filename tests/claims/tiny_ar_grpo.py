@@ -12,7 +12,7 @@ from plaudit.generators.llama_transformer import LlamaSizes, LlamaTransformer
 from plaudit.generators.llamagen import LlamaGen
 from plaudit.generators.llamagen_files import load_llamagen, save_llamagen
 from plaudit.generators.vq_tokenizer import TokenizerSizes, VQTokenizer
-from plaudit.methods.ar_grpo import ArGrpoConfig
+from plaudit.methods.ar_grpo_config import ArGrpoConfig
 from plaudit.presets.ar_grpo import ArTask
 from plaudit.rewards.loo_fid import LooFidSettings
 

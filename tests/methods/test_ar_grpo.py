@@ -8,10 +8,12 @@ import pytest
 import torch
 from toy_tokens import Bright, ToyTokens, Wide
 
+import plaudit.methods.ar_grpo as methods_ar_grpo
 from plaudit.core.errors import BadConfig
 from plaudit.generators.token_rollout import score_tokens
 from plaudit.methods.advantages import EPS, GroupScale, group_advantages
-from plaudit.methods.ar_grpo import ArGrpo, ArGrpoConfig, Judges
+from plaudit.methods.ar_grpo import ArGrpo, Judges
+from plaudit.methods.ar_grpo_config import ArGrpoConfig
 from plaudit.methods.losses import k3
 from plaudit.rewards.reward import DistributionReward
 
@@ -248,8 +250,8 @@ def test_prompts_come_in_rounds_of_all():
 )  # fmt: skip
 def test_the_batch_size_changes_nothing(changed):
     found = []
-    for size in (1, 3, 100):
-        one = trainer(replace(SMALL, batch_size=size, **changed), distribution=Wide())
+    for size, drawn in ((1, 0), (3, 0), (100, 0), (3, 5), (3, 2)):
+        one = trainer(replace(SMALL, batch_size=size, draw_batch_size=drawn, **changed), distribution=Wide())
         metrics = [update.metrics() for update in one.updates()]
         found.append((weights(one), metrics))
     for other, metrics in found[1:]:
@@ -258,6 +260,20 @@ def test_the_batch_size_changes_nothing(changed):
             for name, value in first.items():
                 if name != "seconds":
                     assert one_update[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.parametrize(("drawn", "wanted"), [(0, [3, 3, 2]), (6, [6, 2]), (100, [8])])
+def test_as_many_are_drawn_at_once_as_is_said_and_no_more_decoded_than_learned_from(drawn, wanted, monkeypatch):
+    sizes, decoded = [], []
+    draw = methods_ar_grpo.draw_tokens
+    monkeypatch.setattr(methods_ar_grpo, "draw_tokens", lambda *one: sizes.append(len(one[2])) or draw(*one))
+    one = trainer(replace(SMALL, draw_batch_size=drawn))
+    decode = one.policy.decode
+    one.policy.decode = lambda tokens: decoded.append(len(tokens)) or decode(tokens)
+    one.act(0)
+    assert sizes == wanted
+    assert sum(decoded) == 8
+    assert max(decoded) == 3
 
 
 def test_stopping_and_resuming_changes_nothing():
@@ -319,6 +335,7 @@ def test_the_controller_keeps_the_entropy_that_rewards_would_take():
         ({"entropy_target": 1.0}, "entropy_target is a share"),
         ({"instance_weight": 0.0, "distribution_weight": 0.0}, "nothing to follow"),
         ({"kl_weight": math.inf}, "kl_weight must be at least 0"),
+        ({"draw_batch_size": -1}, "draw_batch_size must be at least 0"),
         ({"lr": 0.0}, "lr must be a positive number"),
         ({"temperature": -1.0}, "temperature must be a positive number"),
         ({"ratio": "image"}, "ratio is token or sequence, got .image"),

@@ -9,7 +9,8 @@ from toy_tokens import Bright, ToyTokens, Wide
 
 from plaudit.core.errors import BadConfig
 from plaudit.core.team import Team
-from plaudit.methods.ar_grpo import ArGrpo, ArGrpoConfig, Judges
+from plaudit.methods.ar_grpo import ArGrpo, Judges
+from plaudit.methods.ar_grpo_config import ArGrpoConfig
 
 _PLAIN = ArGrpoConfig(
     updates=3, prompts_per_update=3, images_per_prompt=4, lr=0.02, batch_size=5, entropy_target=0.7, entropy_rate=0.1

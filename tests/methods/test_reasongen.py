@@ -8,6 +8,7 @@ import pytest
 import torch
 from toy_plans import IMAGE, WORDS, ToyPlans
 
+import plaudit.methods.reasongen as methods_reasongen
 from plaudit.core.errors import BadConfig
 from plaudit.generators.plan_policy import PlanPolicy
 from plaudit.generators.plan_rollout import score_responses
@@ -430,8 +431,8 @@ VARIANTS = [
 @pytest.mark.parametrize("changed", VARIANTS, ids=str)
 def test_the_batch_size_changes_nothing(changed):
     found = []
-    for size in (1, 3, 100):
-        one = trainer(replace(SMALL, batch_size=size, **changed), reward=Light(hard=True))
+    for size, drawn in ((1, 0), (3, 0), (100, 0), (3, 5), (3, 2)):
+        one = trainer(replace(SMALL, batch_size=size, draw_batch_size=drawn, **changed), reward=Light(hard=True))
         metrics = [update.metrics() for update in one.updates()]
         found.append((weights(one), metrics))
     for other, metrics in found[1:]:
@@ -440,6 +441,22 @@ def test_the_batch_size_changes_nothing(changed):
             for name, value in first.items():
                 if name != "seconds":
                     assert one_update[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.parametrize(("drawn", "wanted"), [(0, [3, 3, 2]), (6, [6, 2]), (100, [8])])
+def test_as_many_are_drawn_at_once_as_is_said_and_no_more_decoded_than_learned_from(drawn, wanted, monkeypatch):
+    sizes, decoded = [], []
+    draw = methods_reasongen.draw_responses
+    monkeypatch.setattr(
+        methods_reasongen, "draw_responses", lambda *one, **named: sizes.append(len(one[2])) or draw(*one, **named)
+    )
+    one = trainer(replace(SMALL, draw_batch_size=drawn))
+    decode = one.policy.decode
+    one.policy.decode = lambda tokens: decoded.append(len(tokens)) or decode(tokens)
+    one.act(0, 0, 2)
+    assert sizes == wanted
+    assert sum(decoded) == 8
+    assert max(decoded) == 3
 
 
 def test_stopping_and_resuming_changes_nothing():
@@ -488,6 +505,7 @@ def test_importance_weights_count_by_how_likely_the_policy_finds_what_was_drawn(
         ({"images_per_prompt": 1}, "a group is at least 2 images"), ({"rounds": 0}, "rounds must be at least 1"),
         ({"clip": 1.5}, "clip must lie between 0 and 1, got 1.5"), ({"balance": "words"}, "balance is one of tokens"),
         ({"entropy_control": "strong"}, "entropy_control is one of published"),
+        ({"draw_batch_size": -1}, "draw_batch_size must be at least 0"),
         ({"kl_weight": math.inf}, "kl_weight must be at least 0"), ({"lr": 0.0}, "lr must be a positive number"),
         ({"word_entropy": 0.0}, "target must be a positive number"),
         ({"word_temperature": -1.0}, "temperature must be a positive number"),

@@ -21,6 +21,7 @@ from plaudit.generators.table import GENERATORS
 from plaudit.generators.token_policy import Sampling
 from plaudit.generators.token_rollout import score_states
 from plaudit.generators.trained_part import add_lora
+from plaudit.methods.drawn_at_once import drawn_at_once
 from plaudit.presets.reasongen import LESSONS, RANK, TASKS, LessonsTask
 from plaudit.rewards.table import REWARDS, read_spec
 from plaudit.shells.plan_drawing import LANGUAGE_MODEL
@@ -127,8 +128,11 @@ def decoding(coder, *, rows):
 
 
 @cache
-def counted(model, rank, rows):
-    """Bytes of the model, of its LoRA with gradients and Adam, of learning, and of drawing for a guided look."""
+def counted(model, rank, rows, drawn):
+    """Bytes of the model, of its LoRA with gradients and Adam, of learning, and of drawing for a guided look.
+
+    `rows` at once are learned from and decoded; so many are `drawn`, counting twice what is guided.
+    """
     width, _, layers, _ = SIZES[model]
     network = network_of(model)
     transformer = JanusTransformer(network)
@@ -136,17 +140,24 @@ def counted(model, rank, rows):
     places = settings.max_prompt + settings.max_words + TOKENS
     whole = bytes_of(network)
     halved = sum(2 * it.numel() for it in transformer.language_model.layers.parameters() if it.ndim == 2)
-    drawing = max(2 * rows * places * layers * 2 * width * 2, decoding(network.model.vqmodel, rows=rows))
+    cache = drawn * places * layers * 2 * width * 2
+    drawing = max(cache, decoding(network.model.vqmodel, rows=rows))
     with META:
         add_lora(transformer, rank=rank, alpha=rank, targets=LANGUAGE_MODEL)
     lora = sum(4 * 4 * it.numel() for it in transformer.parameters() if it.requires_grad)
     return whole - halved, lora, learning(transformer, rows=rows), drawing
 
 
+def cached(task):
+    """Rows of a cache at once: of a guided look, where each picture has two, or of what is learned from."""
+    assert task.look_guidance != 1
+    return max(2 * drawn_at_once(task.config, guided=True), drawn_at_once(task.config, guided=False))
+
+
 def row_of(name):
     """The preset's row in docs/memory.md, and the card that it asks for, in GB."""
     task = ALL[name]()
-    model, lora, learned, drawn = counted(task.model, task.rank, task.config.batch_size)
+    model, lora, learned, drawn = counted(task.model, task.rank, task.config.batch_size, cached(task))
     judges = sum(1e6 * REWARDS.find(read_spec(it)[0]).facts["memory_mb"] for it in (*task.rewards, task.held_out))
     group = 0 if isinstance(task, LessonsTask) else task.config.images_drawn_per_update * 3 * SIDE**2 * 4
     # While rounds are joined, all of their pictures are there twice.

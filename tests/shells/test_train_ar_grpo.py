@@ -413,7 +413,7 @@ SAID = {
     "importance_cap": 2.0, "kl_weight": 0.25, "entropy_target": 0.5, "entropy_rate": 0.125, "entropy_limit": 0.25,
     "guidance": 1.5, "temperature": 0.75, "top_k": 7, "top_p": 0.875, "passes": 2, "steps_per_pass": 3, "lr": 0.5,
     "warmup": 4, "decay": "linear", "decay_to": 0.25, "weight_decay": 0.125, "grad_clip": 0.75, "ema": 0.875,
-    "batch_size": 7, "updates": 11,
+    "batch_size": 7, "draw_batch_size": 9, "updates": 11,
 }  # fmt: skip
 
 

@@ -2,7 +2,13 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import Any
+
+
+def decisive(config: Any) -> dict[str, Any]:
+    """A training's settings, but for how many are drawn at once: results are older than that, and do not hang on it."""
+    return {name: value for name, value in asdict(config).items() if name != "draw_batch_size"}
 
 
 def fingerprint(content: Any) -> str:

@@ -66,14 +66,19 @@ def draw_pictures(
     sampling: Sampling,
     *,
     batch_size: int,
+    decoded: int | None = None,
 ) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1] of a condition of B rows, each from its own key's stream, so many at once."""
+    """Images (B, 3, H, W) in [0, 1] of a condition of B rows, each from its own key's stream, so many at once.
+
+    decoded: so many at once become pixels, which takes more memory than tokens; None: all that were drawn at once.
+    """
     images = []
     for start in range(0, len(keys), batch_size):
         part = slice(start, start + batch_size)
         uniforms = uniforms_for(list(keys[part]), policy.num_tokens)
         with torch.no_grad():
-            images.append(policy.decode(draw_tokens(policy, condition[part], uniforms, sampling).tokens))
+            tokens = draw_tokens(policy, condition[part], uniforms, sampling).tokens
+            images += [policy.decode(some) for some in tokens.split(decoded or batch_size)]
     return torch.cat(images)
 
 

@@ -19,6 +19,7 @@ from plaudit.core.random_streams import stream
 from plaudit.core.team import Team
 from plaudit.generators.plan_policy import PlanPolicy, Texts, given
 from plaudit.generators.plan_rollout import score_responses
+from plaudit.methods.drawn_at_once import check_drawn_at_once
 from plaudit.methods.learner import Decay, Learner, Learning
 from plaudit.methods.prompt_rounds import in_rounds
 
@@ -70,11 +71,14 @@ class PlanSftConfig:
     seed: int = 0
     batch_size: int = 64
     """lessons through the network at once; does not change the results"""
+    draw_batch_size: int = 0
+    """pictures drawn at once for looks, half as many with guidance; 0: batch_size"""
 
     def __post_init__(self) -> None:
         for name in ("updates", "lessons_per_update", "batch_size"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_drawn_at_once(self)
         for name in ("drop", "held_out_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise BadConfig(f"{name} is a share, at least 0 and below 1, got {getattr(self, name)}")

@@ -31,6 +31,7 @@ from plaudit.generators.plan_policy import PlanPolicy, Response, ScoredResponse,
 from plaudit.generators.plan_rollout import draw_responses, score_responses
 from plaudit.generators.token_rollout import Scored, uniforms_for
 from plaudit.methods.advantages import group_advantages, shared_scale
+from plaudit.methods.drawn_at_once import drawn_at_once
 from plaudit.methods.entropy import EntropyControl
 from plaudit.methods.judging import Jury, Piece
 from plaudit.methods.learner import Learner
@@ -187,7 +188,7 @@ class ReasonGen:
         rows = rows_of(self.team.share(count), config.images_per_prompt)
         # A process without a share draws one that nobody keeps, so as to have nothing in the right shapes.
         drawn = [self._draw(update, turn, numbers, part) for part in (rows if len(rows) else rows.new_zeros(1)).split(
-            config.batch_size
+            drawn_at_once(config, guided=config.image_sampling().guided)
         )]  # fmt: skip
         responses, images = zip(*drawn, strict=True)
         return _Batch(
@@ -206,7 +207,9 @@ class ReasonGen:
             words=config.words_sampling(), image=config.image_sampling(),
         )  # fmt: skip
         with torch.no_grad():
-            return response, policy.decode(response.tokens)
+            # A picture takes more memory than its tokens: as many at once as are learned from.
+            images = [policy.decode(tokens) for tokens in response.tokens.split(config.batch_size)]
+        return response, torch.cat(images)
 
     def judge(self, batch: _Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Totals (N,) and raw scores of all processes' images. Raises BadConfig for one that is not finite."""

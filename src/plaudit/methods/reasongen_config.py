@@ -7,6 +7,7 @@ from typing import Literal
 from plaudit.core.errors import BadConfig
 from plaudit.generators.token_policy import Sampling
 from plaudit.methods.advantages import Spread
+from plaudit.methods.drawn_at_once import check_drawn_at_once
 from plaudit.methods.entropy import EntropyControl, EntropyController, WalkingController
 from plaudit.methods.learner import Decay, Learning
 from plaudit.methods.plan_losses import Balance
@@ -81,6 +82,9 @@ class ReasonGenConfig:
     seed: int = 0
     batch_size: int = 64
     """responses through the network at once; does not change the results"""
+    draw_batch_size: int = 0
+    """responses drawn at once, without a gradient and so with less memory each, half as many with guidance; 0:
+    batch_size"""
 
     def __post_init__(self) -> None:
         for name in ("updates", "prompts_per_update", "rounds", "passes", "steps_per_pass", "batch_size"):
@@ -88,6 +92,7 @@ class ReasonGenConfig:
                 raise BadConfig(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.images_per_prompt < 2:
             raise BadConfig(f"a group is at least 2 images of a prompt, got images_per_prompt {self.images_per_prompt}")
+        check_drawn_at_once(self)
         for name in ("word_weight", "token_weight", "kl_weight", "importance_cap", "advantage_clip"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise BadConfig(f"{name} must be at least 0, got {getattr(self, name)}")

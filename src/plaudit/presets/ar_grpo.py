@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from plaudit.methods.ar_grpo import ArGrpoConfig
+from plaudit.methods.ar_grpo_config import ArGrpoConfig
 from plaudit.presets.task import Task
 from plaudit.rewards.loo_fid import LooFidSettings
 from plaudit.suites.reference_sets import RENDERS

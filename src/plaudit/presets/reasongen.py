@@ -59,7 +59,7 @@ def pocket_reasongen_direct() -> PlanTask:
 
 def janus_pro_1b() -> PlanTask:
     """For Janus-Pro-1B, taught to plan, on one GPU of 24 GB: a LoRA, judged by Qwen2.5-VL-3B."""
-    config = ReasonGenConfig(prompts_per_update=8, rounds=3, lr=5e-5, batch_size=4)
+    config = ReasonGenConfig(prompts_per_update=8, rounds=3, lr=5e-5, batch_size=4, draw_batch_size=16)
     return PlanTask(
         model="janus-pro-1b", rewards=("qwen2.5-vl-3b:1",), held_out="pickscore-v1", prompts=_asked_for(), rank=RANK,
         alpha=RANK, config=config, look_guidance=5.0, recompute=True, origin=f"{_SCRIPT}; fewer prompts an update, "
@@ -69,7 +69,7 @@ def janus_pro_1b() -> PlanTask:
 
 def janus_pro_7b() -> PlanTask:
     """For Janus-Pro-7B, taught to plan, on one GPU of 80 GB: a LoRA, and the script's strict judge."""
-    config = ReasonGenConfig(lr=5e-5, batch_size=4)
+    config = ReasonGenConfig(lr=5e-5, batch_size=4, draw_batch_size=32)
     return PlanTask(
         model="janus-pro-7b", rewards=("qwen2.5-vl-7b-boxed:1",), held_out="pickscore-v1", prompts=_asked_for(),
         rank=RANK, alpha=RANK, config=config, look_guidance=5.0, recompute=True, origin=f"{_SCRIPT}; the LoRA and its "
@@ -95,7 +95,7 @@ def janus_pro_1b_plans() -> LessonsTask:
 
 def janus_pro_7b_plans() -> LessonsTask:
     """For Janus-Pro-7B on one GPU of 80 GB: a LoRA; described pictures have to be given with --lessons."""
-    config = PlanSftConfig(lr=1e-4, batch_size=4)
+    config = PlanSftConfig(lr=1e-4, batch_size=4, draw_batch_size=16)
     return LessonsTask(
         model="janus-pro-7b", rewards=("pickscore-v1:1",), held_out="hpsv2.1", prompts=_asked_for(), rank=RANK,
         alpha=RANK, config=config, look_guidance=5.0, recompute=True, lessons="", origin="the released code's script "

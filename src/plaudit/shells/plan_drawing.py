@@ -93,15 +93,23 @@ def tell_untaught(task: "PlanTask") -> None:
 class Drawing:
     """Pictures of prompts and keys, so many at once, and the plans that they are drawn after."""
 
-    def __init__(self, policy: "PlanPolicy", sampling: "PlanSampling", *, batch_size: int) -> None:
+    def __init__(
+        self, policy: "PlanPolicy", sampling: "PlanSampling", *, batch_size: int, decoded: int | None = None
+    ) -> None:
+        """decoded: so many at once become pixels; None: all that were drawn at once."""
         self._policy, self._sampling, self._batch_size = policy, sampling, batch_size
+        self._decoded = decoded or batch_size
 
     def images(self, prompts: Sequence[str], keys: Keys) -> "Tensor":
         """(B, 3, H, W) in [0, 1] of B prompts, each from its own key."""
         import torch
 
         with torch.no_grad():
-            parts = [self._policy.decode(response.tokens) for response in self._responses(prompts, keys)]
+            parts = [
+                self._policy.decode(tokens)
+                for response in self._responses(prompts, keys)
+                for tokens in response.tokens.split(self._decoded)
+            ]
         return torch.cat(parts)
 
     def plans(self, prompts: Sequence[str], keys: Keys) -> list[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from plaudit.core.team import Team
     from plaudit.generators.generator import Condition
     from plaudit.generators.token_policy import Sampling, TokenPolicy
-    from plaudit.methods.ar_grpo import ArGrpoConfig
+    from plaudit.methods.ar_grpo_config import ArGrpoConfig
     from plaudit.presets.ar_grpo import ArTask
     from plaudit.presets.task import Task
     from plaudit.rewards.loo_fid import LeaveOneOutFID, LooFidSettings
@@ -106,6 +106,9 @@ class ArGrpoOptions(TrainingOptions):
     """no LoRA here"""
     weight_decay: float | None = None
     """AdamW's"""
+    draw_batch_size: int | None = None
+    """pictures drawn at once, half as many with guidance; drawing takes less memory than learning, and more at once are
+    faster each, most of all on a GPU; left out: the preset's, or as many as --batch-size"""
     recompute: bool = False
     """keep no activations of calls with a gradient and make them again: less memory, about a third more time"""
 
@@ -129,7 +132,7 @@ SECTIONS = {
     "what is left behind": (
         "save_every", "keep", "stop_when_hacked", "hacked_margin", "report_to", "out", "resume", "json",
     ),
-    "speed and memory": ("batch_size", "recompute", "device"),
+    "speed and memory": ("batch_size", "draw_batch_size", "recompute", "device"),
 }  # fmt: skip
 """of the help page, with their flags"""
 
@@ -179,6 +182,7 @@ def set_up(options: ArGrpoOptions, task: "ArTask", team: "Team") -> Workplace:
     from plaudit.generators.token_training import TokensInBfloat16, frozen_start
     from plaudit.generators.trained_part import train_all
     from plaudit.methods.ar_grpo import ArGrpo, Judges
+    from plaudit.methods.drawn_at_once import drawn_at_once
     from plaudit.shells.drawing import device_of
 
     device, config = device_of(options.device), task.config
@@ -205,8 +209,10 @@ def set_up(options: ArGrpoOptions, task: "ArTask", team: "Team") -> Workplace:
         policy, Judges(pictures=reward, together=judged), task.prompts, config, start=start, team=team
     )  # fmt: skip
 
+    at_once = drawn_at_once(config, guided=final.guided)
+
     def draw(prompts: Sequence[str], keys: Sequence[tuple[int | str, ...]]) -> "Tensor":
-        return draw_pictures(policy, policy.encode(prompts), keys, final, batch_size=config.batch_size)
+        return draw_pictures(policy, policy.encode(prompts), keys, final, batch_size=at_once, decoded=config.batch_size)
 
     return Workplace(
         trainer=trainer, watched=watched, sources={**sources(), "distribution": told}, draw=draw,
@@ -269,12 +275,16 @@ def _before_training(policy: "TokenPolicy", condition: "Condition", task: "ArTas
     import torch
 
     from plaudit.generators.token_rollout import draw_pictures
+    from plaudit.methods.drawn_at_once import drawn_at_once
 
     config = task.config
-    for numbers in torch.arange(task.start_images).split(config.batch_size):
+    at_once = drawn_at_once(config, guided=config.sampling().guided)
+    for numbers in torch.arange(task.start_images).split(at_once):
         rows = (numbers % len(task.prompts)).to(policy.device)
         keys = [(config.seed, "start", number) for number in numbers.tolist()]
-        yield draw_pictures(policy, condition[rows], keys, config.sampling(), batch_size=config.batch_size)
+        yield draw_pictures(
+            policy, condition[rows], keys, config.sampling(), batch_size=at_once, decoded=config.batch_size
+        )
 
 
 def _presets() -> "Mapping[str, Callable[[], Task]]":

@@ -43,6 +43,9 @@ class PlansOptions(TrainingOptions):
     """classifier-free guidance of the looks, and of whoever draws with what is left"""
     weight_decay: float | None = None
     """AdamW's"""
+    draw_batch_size: int | None = None
+    """pictures drawn at once, half as many with guidance; drawing takes less memory than learning, and more at once are
+    faster each, most of all on a GPU; left out: the preset's, or as many as --batch-size"""
     recompute: bool = False
     """keep no activations of calls with a gradient and make them again: less memory, about a third more time; so do
     the presets of Janus-Pro"""
@@ -61,7 +64,7 @@ SECTIONS = {
     "what is left behind": (
         "save_every", "keep", "stop_when_hacked", "hacked_margin", "report_to", "out", "resume", "json",
     ),
-    "speed and memory": ("batch_size", "recompute", "device"),
+    "speed and memory": ("batch_size", "draw_batch_size", "recompute", "device"),
 }  # fmt: skip
 """of the help page, with their flags"""
 
@@ -91,6 +94,7 @@ def set_up(options: PlansOptions, task: "LessonsTask", team: "Team") -> Workplac
     from plaudit.generators.plan_policy import PlanSampling
     from plaudit.generators.plan_training import PlansInBfloat16
     from plaudit.generators.token_policy import Sampling
+    from plaudit.methods.drawn_at_once import drawn_at_once
     from plaudit.methods.plan_sft import PlanSft
     from plaudit.runs.plan_lessons import load_lessons
     from plaudit.shells.plan_drawing import Drawing, load_trained, recorded_sampling
@@ -103,7 +107,8 @@ def set_up(options: PlansOptions, task: "LessonsTask", team: "Team") -> Workplac
     lessons = load_lessons(task, policy)
     trainer = PlanSft(policy, lessons, task.config, team=team, shown=task.prompts)
     final = PlanSampling(image=Sampling(guidance=task.look_guidance))
-    drawing = Drawing(policy, final, batch_size=task.config.batch_size)
+    at_once = drawn_at_once(task.config, guided=final.image.guided)
+    drawing = Drawing(policy, final, batch_size=at_once, decoded=task.config.batch_size)
     return Workplace(
         trainer=trainer, watched=watched, sources={**sources(), "lessons": task.lessons}, draw=drawing.images,
         network=policy.transformer, generator=generator, sampling=recorded_sampling(final), tell=drawing.plans,

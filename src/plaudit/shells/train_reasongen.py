@@ -89,6 +89,9 @@ class ReasonGenOptions(TrainingOptions):
 
     weight_decay: float | None = None
     """AdamW's"""
+    draw_batch_size: int | None = None
+    """pictures drawn at once, half as many with guidance; drawing takes less memory than learning, and more at once are
+    faster each, most of all on a GPU; left out: the preset's, or as many as --batch-size"""
     recompute: bool = False
     """keep no activations of calls with a gradient and make them again: less memory, about a third more time; so do
     the presets of Janus-Pro"""
@@ -114,7 +117,7 @@ SECTIONS = {
     "what is left behind": (
         "save_every", "keep", "stop_when_hacked", "hacked_margin", "report_to", "out", "resume", "json",
     ),
-    "speed and memory": ("batch_size", "recompute", "device"),
+    "speed and memory": ("batch_size", "draw_batch_size", "recompute", "device"),
 }  # fmt: skip
 """of the help page, with their flags"""
 
@@ -134,6 +137,7 @@ def task_of(options: ReasonGenOptions) -> "PlanTask":
 def set_up(options: ReasonGenOptions, task: "PlanTask", team: "Team") -> Workplace:
     """The trainer, the rewards to watch, and what was loaded."""
     from plaudit.generators.plan_training import PlansInBfloat16
+    from plaudit.methods.drawn_at_once import drawn_at_once
     from plaudit.methods.reasongen import ReasonGen
     from plaudit.shells.plan_drawing import Drawing, load_trained, recorded_sampling, tell_untaught
 
@@ -147,7 +151,8 @@ def set_up(options: ReasonGenOptions, task: "PlanTask", team: "Team") -> Workpla
         policy, start = PlansInBfloat16(policy), None if start is None else PlansInBfloat16(start)
     trainer = ReasonGen(policy, reward, task.prompts, config, start=start, team=team)
     final = look_sampling(task)
-    drawing = Drawing(policy, final, batch_size=config.batch_size)
+    at_once = drawn_at_once(config, guided=final.image.guided)
+    drawing = Drawing(policy, final, batch_size=at_once, decoded=config.batch_size)
     return Workplace(
         trainer=trainer, watched=watched, sources=sources(), draw=drawing.images, network=policy.transformer,
         generator=generator, sampling=recorded_sampling(final), tell=drawing.plans if config.plan else None,

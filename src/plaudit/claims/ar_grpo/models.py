@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from plaudit.claims.ar_grpo.plan import Best, Plan, Training
+from plaudit.claims.fingerprint import decisive
 from plaudit.claims.precision import told_precision
 from plaudit.claims.scored_pictures import judged_by, trained_on
 from plaudit.core.errors import BadConfig
@@ -14,7 +15,8 @@ from plaudit.generators.table import load_token_policy
 from plaudit.generators.token_policy import TokenPolicy
 from plaudit.generators.token_rollout import draw_pictures
 from plaudit.generators.token_training import TokensInBfloat16, frozen_start
-from plaudit.methods.ar_grpo import ArGrpo, ArGrpoConfig, Judges
+from plaudit.methods.ar_grpo import ArGrpo, Judges
+from plaudit.methods.ar_grpo_config import ArGrpoConfig
 from plaudit.presets.ar_grpo import ArTask
 from plaudit.rewards.feature_nets import FeatureNet
 from plaudit.rewards.feature_statistics import FeatureSet, features_of
@@ -104,7 +106,7 @@ def content_of(it: Training, bench: Bench, best: Best | None) -> dict[str, Any]:
     if not it.trained:
         return {"trained": False, "seed": it.seed, "prompts": task.prompts}
     return {
-        "config": asdict(config_of(it, bench, best)),
+        "config": decisive(config_of(it, bench, best)),
         "memory": asdict(memory_of(it, bench)),
         "rewards": task.rewards,
         "prompts": task.prompts,

@@ -12,7 +12,7 @@ from typing import Any
 from plaudit.claims.ar_grpo.variants import ABLATIONS, BASE, INSTANCE_ONLY, MAIN, variant_named
 from plaudit.claims.precision import Precision, native_precision
 from plaudit.core.errors import BadConfig
-from plaudit.methods.ar_grpo import ArGrpoConfig
+from plaudit.methods.ar_grpo_config import ArGrpoConfig
 
 UNGUIDED = 1.0
 """the guidance that is none"""

@@ -1,7 +1,7 @@
 """What a training of the experiment needs: the model that it starts from, what it learns from, the method over it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from plaudit.claims.fingerprint import decisive
 from plaudit.claims.pocket_models import understood
 from plaudit.claims.precision import told_precision
 from plaudit.claims.reasongen.plan import Plan, Training
@@ -121,7 +122,7 @@ def content_of(it: Training, bench: Bench) -> dict[str, Any]:
         told = {"lessons": task.lessons, "count": task.count, "without_plans": variant.without_plans}
     else:
         told = {"rewards": rewards_of(variant, bench), "prompts": bench.tasks[variant.way].prompts}
-    return {"config": asdict(config), **told_precision(bench.plan.precision), **told}
+    return {"config": decisive(config), **told_precision(bench.plan.precision), **told}
 
 
 def load_model(bench: Bench, weights: Weights | None = None) -> PlanPolicy:
