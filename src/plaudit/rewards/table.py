@@ -32,9 +32,13 @@ def _rows(name: str, target: str, summary: str, arguments: Mapping[str, Any], fa
     ]
 
 
+def _judge(name: str) -> Entry:
+    return next(row for row in JUDGES if row.name == name)
+
+
 def _requirements(of: str, summary: str) -> Entry:
     """That judge, asked about each thing in the prompt."""
-    judge = next(row for row in JUDGES if row.name == of)
+    judge = _judge(of)
     return replace(
         judge,
         name=f"{of}-requirements",
@@ -46,7 +50,7 @@ def _requirements(of: str, summary: str) -> Entry:
 
 def _or_zero(of: str, summary: str) -> Entry:
     """That judge, but what it cannot say is a 0: the released code's way, with the released code's bias."""
-    judge = next(row for row in JUDGES if row.name == of)
+    judge = _judge(of)
     return replace(judge, name=f"{of}-or-zero", arguments={**judge.arguments, "invalid_score": 0.0}, summary=summary)
 
 
