@@ -52,6 +52,46 @@ def test_intervals_of_a_mean_of_categories_cover_the_truth_as_often_as_they_say(
     assert 0.92 <= paired / 300 <= 0.985
 
 
+@pytest.mark.parametrize(
+    ("shares", "prompts"),
+    [((0.97,), 20), ((0.03,), 20), ((0.98,) * 6, 4), ((0.99,) * 6, 10), ((1.0, 1.0, 0.99, 0.97, 0.9, 0.7), 24)],
+    ids=str,
+)
+def test_intervals_cover_the_truth_where_nearly_all_is_right_or_wrong(shares, prompts):
+    """Where every outcome of a category is the same a bootstrap alone would be sure, and wrong half of the time."""
+    rng = np.random.default_rng(22)
+    share_of = np.repeat(shares, prompts)
+    strata = [str(number // prompts) for number in range(len(share_of))]
+    covered = 0
+    for number in range(300):
+        right = (rng.random(len(share_of)) < share_of).astype(float)
+        found = bootstrap_mean(right, strata=strata, within=(0, 1), draws=500, seed=number)
+        covered += found.low <= np.mean(shares) <= found.high
+        assert 0 <= found.low <= found.value <= found.high <= 1
+    assert covered / 300 >= 0.94
+
+
+def test_all_right_is_as_sure_as_wilson_is():
+    """20 of 20: Wilson's interval begins at 20 / (20 + 1.96²); strata that are all right count as one of them all."""
+    for strata in (None, [str(number % 4) for number in range(20)]):
+        found = bootstrap_mean(np.ones(20), strata=strata, within=(0, 1))
+        assert (found.low, found.high) == (pytest.approx(20 / (20 + 1.96**2), abs=1e-5), 1.0)
+    none = bootstrap_mean(np.zeros(20), within=(0, 1))
+    assert (none.low, none.high) == (0.0, pytest.approx(1.96**2 / (20 + 1.96**2), abs=1e-5))
+    # Two of three strata, the smaller of 5 prompts: ten together, a third of whose uncertainty is not theirs.
+    values, strata = np.r_[np.ones(13), [0, 1, 0, 1]], ["a"] * 5 + ["b"] * 8 + ["c"] * 4
+    mixed, alone = (bootstrap_mean(values, strata=strata, within=within) for within in ((0, 1), (-9, 9)))
+    added = 2 / 3 * 1.96**2 / (10 + 1.96**2)
+    assert mixed.value - mixed.low == pytest.approx(math.hypot(alone.value - alone.low, added), abs=1e-5)
+    assert mixed.high == min(1.0, alone.high)
+
+
+def test_what_has_no_bounds_or_is_in_the_middle_of_them_shows_no_more_than_its_spread():
+    for within in (None, (-1, 1)):
+        found = bootstrap_mean(np.zeros(20), within=within)
+        assert (found.low, found.high, found.known) == (0.0, 0.0, True)
+
+
 def test_the_interval_is_widened_for_the_prompts_that_resampling_forgets():
     rng = np.random.default_rng(3)
     values = rng.normal(size=8)

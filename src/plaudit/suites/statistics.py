@@ -6,7 +6,8 @@ widened by sqrt(n / (n - 1)), since resampling n values underestimates their spr
 Student's t is wider than the normal distribution, since that spread is a guess from few (Hesterberg 2015); with
 strata, Satterthwaite's (1946) degrees of freedom. Shares: Wilson's score interval (1927) with the number of
 observations that the prompts' spread amounts to, which, unlike a bootstrap, does not claim certainty when every outcome
-was the same.
+was the same. Where a mean of shares has strata like that, what Wilson says of them is added, as squares of
+widths (Zou & Donner 2008).
 """
 
 import math
@@ -56,8 +57,8 @@ def bootstrap_mean(
 
     With `strata`, P labels, it is the mean of the strata's means (GenEval's overall score, with tasks as
     strata), and prompts are resampled within their stratum. A stratum of one prompt adds no width. `within`: the
-    least and the greatest value there can be, if there are any, beyond which no interval reaches. Raises BadConfig
-    if there is no prompt.
+    least and the greatest value there can be, if there are any, beyond which no interval reaches; a stratum all of
+    whose prompts are there adds the width of a share. Raises BadConfig if there is no prompt.
     """
     per_prompt = _per_prompt(values)
     labels = np.zeros(len(per_prompt), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
@@ -69,7 +70,9 @@ def bootstrap_mean(
     off = np.mean([_resampled_errors(group, rng, draws) for group in groups], axis=0)
     low, high = value + _widening(groups) * np.quantile(off, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     if within is not None:
-        low, high = max(low, within[0]), min(high, within[1])
+        below, above = _unseen(groups, within)
+        low = max(value - math.hypot(value - low, below), within[0])
+        high = min(value + math.hypot(high - value, above), within[1])
     return Estimate(
         value=value, low=float(low), high=float(high), prompts=len(per_prompt),
         known=any(len(group) > 1 for group in groups),
@@ -143,6 +146,24 @@ def _widening(groups: Sequence[Array]) -> float:
         return 1.0
     freedom = total**2 / sum(variance**2 / others for variance, others in known)
     return float(stdtrit(freedom, (1 + LEVEL) / 2)) / _QUANTILE
+
+
+def _unseen(groups: Sequence[Array], within: tuple[float, float]) -> tuple[float, float]:
+    """How far below and above the mean of strata the true one may lie for what those at an end do not show.
+
+    All of them together are as sure as so many prompts of one stratum, each counted as the smallest of them: that is
+    where most could be unseen.
+    """
+    least, greatest = within
+    span = greatest - least
+    return span * _unseen_at(groups, greatest), span * _unseen_at(groups, least)
+
+
+def _unseen_at(groups: Sequence[Array], end: float) -> float:
+    at_end = [len(group) for group in groups if len(group) > 1 and bool((group == end).all())]
+    if not at_end:
+        return 0.0
+    return _wilson(0.0, len(at_end) * min(at_end))[1] * len(at_end) / len(groups)
 
 
 def _wilson(value: float, count: float) -> tuple[float, float]:
