@@ -203,3 +203,20 @@ def test_a_data_set_is_loaded_by_its_own_package(tmp_path, monkeypatch):
 
 def test_the_published_ways_are_five():
     assert WAYS == ("short_caption", "paraphrases", "tags", "varied_captions", "object_prompts")
+
+
+def test_a_picture_is_read_as_people_see_it(tmp_path):
+    """A camera's turn, transparency over white, and deep greys in their own range."""
+    files = {name: tmp_path / name for name in ("turned.jpg", "clear.png", "deep.png")}
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by a quarter: what lies left is above
+    lying = Image.new("RGB", (16, 16), "black")
+    lying.paste("white", (0, 0, 8, 16))
+    lying.save(files["turned.jpg"], exif=exif, quality=100)
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(files["clear.png"])
+    Image.fromarray(np.full((8, 8), 32768, dtype=np.uint16)).save(files["deep.png"])
+    found = {name: only(tmp_path, row(image=str(file))).picture(8) for name, file in files.items()}
+    assert found["turned.jpg"][:, 0].min() > 0.9
+    assert found["turned.jpg"][:, -1].max() < 0.1
+    assert bool((found["clear.png"] == 1).all())
+    assert found["deep.png"].mean() == pytest.approx(0.5, abs=0.01)

@@ -3,6 +3,7 @@ import pytest
 from made_comparisons import SETTINGS, Bright, judged, made_comparison, shades
 
 from plaudit.core.errors import BadConfig
+from plaudit.runs import comparison
 from plaudit.runs.comparison import (
     FILE,
     ComparisonFolder,
@@ -130,12 +131,13 @@ def test_the_page_and_the_tables_are_made_of_the_folder_alone(compared):
     assert "<tuned>" not in page
     assert "no such file" in page
     table = write_comparison_tables(compared.path).read_text()
-    assert "<tuned>,accuracy,,False,1.0,1.0,1.0,12,base,1.0" in table
+    assert "<tuned>,accuracy,,False,1.0,0.7575" in table
+    assert ",1.0,12,base,1.0,0.5150" in table
 
 
 def test_the_terminal_says_who_is_better_and_what_failed(compared):
     text = as_text(read_comparison(compared.path))
-    assert "<tuned>: Better than base: accuracy +1.000 (+1.000 to +1.000), ahead in 100% of the pairs" in text
+    assert "<tuned>: Better than base: accuracy +1.000 (+0.515 to +1.000), ahead in 100% of the pairs" in text
     assert "bright (held out)" in text
     assert "failed: lost: no such file" in text
     assert "lost failed; the others are held against base" in text
@@ -198,3 +200,41 @@ def test_a_folder_without_results_has_no_page(tmp_path):
 def test_numbers_and_columns_by_hand():
     assert [number(value) for value in (None, 0.01234, 1.5, 1234.5)] == ["-", "0.0123", "1.5", "1234"]
     assert aligned(["a", "b"], [["one", "2"], ["x", "345"]]) == "a      b\none    2\nx    345"
+
+
+class Stops(Bright):
+    """Stops at the picture of a shade, with an error, with Ctrl-C, or with a score that is no number."""
+
+    def __init__(self, *, at, by):
+        super().__init__()
+        self.at, self.by = at, by
+
+    def __call__(self, images, prompts):
+        found = super().__call__(images, prompts)
+        here = (found - self.at).abs() < 0.01
+        if here.any() and self.by is not None:
+            raise self.by
+        return found.where(~here, float("nan"))
+
+
+@pytest.mark.parametrize(("by", "kept"), [(KeyboardInterrupt, [0, 1]), (None, [0, 1, 3])])
+def test_what_a_reward_said_before_it_stopped_stays(drawn, by, kept):
+    pictures = drawn.judged(range(4))
+    stopped = BadConfig if by is None else by
+    with pytest.raises(stopped):
+        drawn.score(
+            pictures, "bright", Stops(at=0.4, by=by), source={"name": "v1"}, put=lambda images: images, batch_size=2
+        )
+    again = EntrantFolder.there(drawn.path)
+    assert again.scores_of("bright", again.judged(kept)) == pytest.approx([0.2 * row for row in kept], abs=1e-6)
+    reward = Bright()
+    ask(again, reward)
+    assert reward.asked == 4 - len(kept)
+
+
+def test_scores_are_written_in_one_move_after_each_batch(drawn, monkeypatch):
+    written = []
+    write = comparison.write_json
+    monkeypatch.setattr(comparison, "write_json", lambda path, json: written.append(path.name) or write(path, json))
+    drawn.score(drawn.judged(range(4)), "bright", Bright(), source="v1", put=lambda images: images, batch_size=3)
+    assert written == ["scores.json"] * 2

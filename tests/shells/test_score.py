@@ -6,7 +6,6 @@ import pytest
 import torch
 from PIL import Image
 
-from plaudit.core.errors import BadConfig
 from plaudit.rewards.mix import WeightedSum
 from plaudit.rewards.table import load_reward
 from plaudit.runs import scoring
@@ -67,9 +66,7 @@ def test_batches_are_of_one_size_and_change_no_score(folder):
     def run(batch_size):
         mix = WeightedSum({"b": (1.0, Brightness())})
         pictures = scoring.pictures_in([str(folder)])
-        found = score_pictures(
-            pictures, mix, prompt="x", device="cpu", batch_size=batch_size, unreadable=lambda *_: None
-        )
+        found = score_pictures(pictures, mix, prompt="x", device="cpu", batch_size=batch_size, skip=lambda *_: None)
         return [(one.file, pytest.approx(one.total)) for one in found]
 
     whole = run(16)
@@ -119,7 +116,7 @@ def test_a_list_with_a_mistake_is_refused_before_anything_is_scored(text, says, 
         (["photos", "--batch-size", "0"], 1, "--batch-size must be at least 1"),
         (["photos", "--out", "photos"], 1, "is a folder"),
         (["photos"], 1, "does not say what it shows; give --prompt"),
-        (["text.png", "text.png"], 1, "none of the 2 pictures can be read"),
+        (["text.png", "text.png"], 1, "none of the pictures can be scored"),
     ],
 )
 @pytest.mark.usefixtures("folder")
@@ -245,7 +242,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_written_counts(folder, monkeyp
     assert "5 pictures in s.jsonl, 3 of them new" in capsys.readouterr().out
 
 
-def test_a_score_that_is_not_a_number_stops_with_the_picture_named(folder):
+def test_a_score_that_is_not_a_number_names_its_picture_and_reward(folder):
     class Broken:
         differentiable = True
 
@@ -253,7 +250,8 @@ def test_a_score_that_is_not_a_number_stops_with_the_picture_named(folder):
             return images.flatten(1).mean(dim=1) * float("nan")
 
     mix = WeightedSum({"mine": (1.0, Broken())})
-    with pytest.raises(BadConfig, match=r"'mine' gave no finite score for '.*a\.png'"):
-        list(
-            score_pictures([Picture(file=folder / "a.png", prompt="x")], mix, device="cpu", unreadable=lambda *_: None)
-        )
+    picture, skipped = Picture(file=folder / "a.png", prompt="x"), []
+    assert not list(score_pictures([picture], mix, device="cpu", skip=lambda *why: skipped.append(why)))
+    ((named, error),) = skipped
+    assert named is picture
+    assert str(error) == f"reward 'mine' gave no finite score for {str(picture.file)!r}"

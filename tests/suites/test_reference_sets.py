@@ -114,6 +114,18 @@ def test_grey_and_palette_pictures_are_read(tmp_path) -> None:
     assert next(picture_folder(tmp_path).batches()).shape == (2, 3, 6, 4)
 
 
+def test_pictures_are_read_as_they_look(tmp_path) -> None:
+    """Dark ones of 16 bits, turned ones, and ones with nothing but a clear background."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(np.full((6, 4), 13107, dtype=np.uint16)).save(tmp_path / "a.png")
+    Image.new("RGB", (6, 4), (51, 51, 51)).save(tmp_path / "b.png", exif=turned)
+    Image.new("RGBA", (4, 6), (51, 51, 51, 0)).save(tmp_path / "c.png")
+    seen = next(picture_folder(tmp_path).batches())
+    assert seen.shape == (3, 3, 6, 4)
+    assert torch.allclose(seen.mean(dim=(1, 2, 3)), torch.tensor([0.2, 0.2, 1.0]))
+
+
 def test_a_folder_without_pictures_or_with_a_broken_one_is_refused(tmp_path) -> None:
     with pytest.raises(BadConfig, match="there is no folder"):
         picture_folder(tmp_path / "nowhere")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plaudit.core.errors import BadConfig, MissingExtra
+from plaudit.core.picture_files import as_seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +71,7 @@ class DescribedImage:
 
         try:
             with Image.open(self.image if isinstance(self.image, Path) else io.BytesIO(self.image)) as opened:
-                whole = opened.convert("RGB")
+                whole = as_seen(opened, origin=f"{self.origin}: its image")
         except (UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError, OSError) as error:
             raise BadConfig(f"{self.origin}: its image cannot be read; mend the row or leave it out") from error
         side = min(whole.size)

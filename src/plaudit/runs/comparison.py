@@ -158,8 +158,8 @@ class EntrantFolder:
     ) -> None:
         """Have a reward score the kept pictures that it has not yet. `put` moves a batch to the reward's device.
 
-        `source`: what the reward is; scores of another one under the same name are forgotten. Raises BadConfig for a
-        score that is not finite.
+        `source`: what the reward is; scores of another one under the same name are forgotten. Each batch is written as
+        soon as it is scored. Raises BadConfig for a score that is not finite, with all others so far written.
         """
         kept = self._scores()
         entry = kept.get(name)
@@ -172,12 +172,11 @@ class EntrantFolder:
             images = torch.stack([read_image(self.picture_of(one)) for one in batch])
             with torch.no_grad():
                 found = reward(put(images), [one.prompt for one in batch]).float().tolist()
-            for one, value in zip(batch, found, strict=True):
-                if value - value != 0:
-                    raise BadConfig(f"reward {name!r} gave no finite score for {str(self.picture_of(one))!r}")
-                entry["scores"][str(one.row)] = value
-        if left:
+            finite_ones = {str(one.row): value for one, value in zip(batch, found, strict=True) if value - value == 0}
+            entry["scores"] |= finite_ones
             write_json(self.path / SCORES, kept)
+            if bad := [one for one in batch if str(one.row) not in finite_ones]:
+                raise BadConfig(f"reward {name!r} gave no finite score for {str(self.picture_of(bad[0]))!r}")
 
     def scores_of(self, name: str, judged: Sequence[Judged]) -> list[float]:
         """What the reward said of each. Raises BadConfig if it was not asked."""

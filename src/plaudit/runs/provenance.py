@@ -19,6 +19,8 @@ from plaudit import __version__
 from plaudit.core.checksums import sha256_of
 from plaudit.core.errors import BadConfig
 from plaudit.core.hub import MODEL_FILES, PIPELINE_FILES, WEIGHTS, HubFiles, cached_folder, commit_of
+from plaudit.core.picture_files import open_picture
+from plaudit.core.picture_files import read_image as read_image
 from plaudit.core.registry import Registry
 from plaudit.rewards.specs import is_code
 from plaudit.runs.files import finite
@@ -50,19 +52,9 @@ def png_bytes(image: "Tensor", provenance: Mapping[str, Any] | None = None) -> b
     return buffer.getvalue()
 
 
-def read_image(path: Path) -> "Tensor":
-    """The picture in a file, (3, H, W) float32 in [0, 1]. Raises BadConfig if there is none."""
-    import numpy as np
-    import torch
-
-    with _opened(path) as picture:
-        pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
-
-
 def read_provenance(path: Path) -> dict[str, Any] | None:
     """What Plaudit wrote into the picture, None if it did not draw it. Raises BadConfig if it is none."""
-    with _opened(path) as picture:
+    with open_picture(path) as picture:
         text = getattr(picture, "text", {}).get("plaudit")
     if text is None:
         return None
@@ -224,22 +216,6 @@ def hardware() -> dict[str, Any]:
         "memory_gb": round(memory / 2**30, 1),
         "gpus": gpus,
     }
-
-
-def _opened(path: Path) -> Any:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        picture = Image.open(path)
-        picture.load()
-    except FileNotFoundError as error:
-        raise BadConfig(f"there is no file {str(path)!r}") from error
-    except (UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadConfig(f"{str(path)!r} is not an image that can be read") from error
-    except OSError as error:
-        reason = (error.strerror or "it is damaged or cut short").lower()
-        raise BadConfig(f"cannot read the image {str(path)!r}: {reason}") from error
-    return picture
 
 
 def _embedded(arguments: Mapping[str, Any]) -> Path | None:

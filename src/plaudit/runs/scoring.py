@@ -6,6 +6,7 @@ list's folder. Pictures of one size share a batch; no score depends on that.
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -100,6 +101,9 @@ def _listed(line: str, folder: Path) -> Picture:
     prompt = content.get("prompt") if isinstance(content, dict) else None
     if not isinstance(image, str) or not isinstance(prompt, str | None) or prompt == "":
         raise ValueError(line)
+    # JSON can spell names that no file has, and text that is none: both raise UnicodeEncodeError, a ValueError.
+    os.fsencode(image)
+    (prompt or "").encode()
     return Picture(file=folder / image, prompt=prompt)
 
 
@@ -125,46 +129,51 @@ def score_pictures(
     prompt: str | None = None,
     device: "torch.device | str",
     batch_size: int = 16,
-    unreadable: Callable[[Picture, BadConfig], None],
+    skip: Callable[[Picture, BadConfig], None],
 ) -> Iterator[Score]:
-    """The pictures' scores, in order. One that cannot be read is handed to `unreadable` and passed over.
+    """The pictures' scores, in order. One that cannot be read, or gets no finite score, is handed to `skip` instead.
 
-    Raises BadConfig if a picture has no prompt, or a reward gives no finite score.
+    Raises BadConfig if a picture has no prompt.
     """
     if batch_size < 1:
         raise BadConfig(f"--batch-size must be at least 1, got {batch_size}")
-    batch: list[tuple[str, str, Tensor]] = []
+    batch: list[tuple[Picture, str, Tensor]] = []
     for picture in pictures:
         try:
             image = read_image(picture.file)
         except BadConfig as error:
-            unreadable(picture, error)
+            skip(picture, error)
             continue
         if batch and (len(batch) == batch_size or image.shape != batch[0][2].shape):
-            yield from _scored(batch, reward, device)
+            yield from _scored(batch, reward, device, skip)
             batch = []
-        batch.append((str(picture.file), prompt_of(picture, prompt), image))
+        batch.append((picture, prompt_of(picture, prompt), image))
     if batch:
-        yield from _scored(batch, reward, device)
+        yield from _scored(batch, reward, device, skip)
 
 
 def _scored(
-    batch: "Sequence[tuple[str, str, Tensor]]", reward: "WeightedSum", device: "torch.device | str"
+    batch: "Sequence[tuple[Picture, str, Tensor]]",
+    reward: "WeightedSum",
+    device: "torch.device | str",
+    skip: Callable[[Picture, BadConfig], None],
 ) -> list[Score]:
     import torch
 
-    files, prompts, images = zip(*batch, strict=True)
+    pictures, prompts, images = zip(*batch, strict=True)
     pixels = torch.stack(images)
     with torch.no_grad():
         scores = reward.score_parts(pixels.to(device), prompts)
         totals = reward.total(scores).tolist()
     columns = {name: values.tolist() for name, values in scores.items()}
     found = []
-    for place, file in enumerate(files):
+    for place, picture in enumerate(pictures):
+        file = str(picture.file)
         parts = {name: values[place] for name, values in columns.items()}
-        for name, value in parts.items():
-            if not math.isfinite(value):
-                raise BadConfig(f"reward {name!r} gave no finite score for {file!r}")
+        if broken := [name for name, value in parts.items() if not math.isfinite(value)]:
+            rewards = ", ".join(map(repr, broken))
+            skip(picture, BadConfig(f"reward {rewards} gave no finite score for {file!r}"))
+            continue
         said = opinions(prompts[place], pixels[place : place + 1])
         found.append(
             Score(
@@ -277,5 +286,5 @@ class Tally:
 
 
 def as_line(score: Score) -> str:
-    """One JSON object without line breaks."""
-    return json.dumps(asdict(score), ensure_ascii=False)
+    """One JSON object without line breaks, in ASCII: names of files may be no UTF-8, and come back from \\udce9."""
+    return json.dumps(asdict(score))

@@ -1,6 +1,7 @@
 """`plaudit score`: what rewards say about pictures that are there."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,12 +41,11 @@ class ScoreOptions:
 
 
 def run(options: ScoreOptions) -> int:
-    """Score each picture, tell what came out; 1 if a picture could not be read."""
+    """Score each picture, tell what came out; 1 if a picture could not be read or scored."""
     if options.json_lines and (options.json or options.out):
         other = "--json" if options.json else "--out"
         raise WrongUsage(f"--json-lines says all that {other} does; give one of them")
-    if options.prompt is not None and not options.prompt.strip():
-        raise BadConfig("the prompt is empty; say what the pictures should show")
+    _see_that_it_is_text(options.prompt)
     from plaudit.runs.scoring import pictures_in
 
     # Mistakes in a list show here, before a model is loaded.
@@ -54,6 +54,19 @@ def run(options: ScoreOptions) -> int:
         _see_that_it_is_one(next(iter(pictures_in(options.images))), options.prompt)
     reward = _load(options)
     return _to_file(options, options.out, reward, total) if options.out else _to_screen(options, reward, total)
+
+
+def _see_that_it_is_text(prompt: str | None) -> None:
+    if prompt is None:
+        return
+    if not prompt.strip():
+        raise BadConfig("the prompt is empty; say what the pictures should show")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise BadConfig(
+            f"the prompt {prompt!r} has bytes that are no UTF-8; type it in UTF-8, or write it into a .jsonl list"
+        ) from error
 
 
 def _see_that_it_is_one(picture: "Picture", prompt: str | None) -> None:
@@ -77,7 +90,7 @@ def _load(options: ScoreOptions) -> "WeightedSum":
 def _to_screen(options: ScoreOptions, reward: "WeightedSum", total: int) -> int:
     from plaudit.runs.scoring import as_line, pictures_in
 
-    found, bad = [], _Unreadable()
+    found, bad = [], _Skipped()
     with _bar(total, quiet=options.json_lines and sys.stdout.isatty()) as advance:
         for score in _scores(options, reward, pictures_in(options.images), bad):
             if options.json_lines:
@@ -89,7 +102,7 @@ def _to_screen(options: ScoreOptions, reward: "WeightedSum", total: int) -> int:
     if options.json:
         weights = {name: weight for name, (weight, _) in reward.parts.items()}
         images = [asdict(score) for score in found]
-        print(json.dumps({"weights": weights, "images": images, "skipped": bad.names}, ensure_ascii=False))
+        print(json.dumps({"weights": weights, "images": images, "skipped": bad.names}))
     elif not options.json_lines:
         print(as_table(found))
     return bad.exit_code
@@ -99,7 +112,7 @@ def _to_file(options: ScoreOptions, path: Path, reward: "WeightedSum", total: in
     from plaudit.runs.scoring import ScoreFile, pictures_in
 
     prompt = options.prompt.strip() if options.prompt else None
-    file, bad = ScoreFile(path, reward), _Unreadable()
+    file, bad = ScoreFile(path, reward), _Skipped()
     before = file.tally.count
     with _bar(total, done=before) as advance:
         try:
@@ -115,17 +128,17 @@ def _to_file(options: ScoreOptions, path: Path, reward: "WeightedSum", total: in
     new, means = file.tally.count - before, file.tally.means()
     if options.json:
         told = {"out": str(path), "scored": file.tally.count, "new": new, "skipped": bad.names, "means": means}
-        print(json.dumps(told, ensure_ascii=False))
+        print(json.dumps(told))
         return bad.exit_code
     for name, value in means["parts"].items():
         print(f"{name:<30}{_cell(value, means['normalised'].get(name))}")
     count = file.tally.count
-    print(f"{count} picture{'' if count == 1 else 's'} in {path}, {new} of them new")
+    print(f"{count} picture{'' if count == 1 else 's'} in {_shown(str(path))}, {new} of them new")
     return bad.exit_code
 
 
 def _scores(
-    options: ScoreOptions, reward: "WeightedSum", pictures: "Iterator[Picture]", bad: "_Unreadable"
+    options: ScoreOptions, reward: "WeightedSum", pictures: "Iterator[Picture]", bad: "_Skipped"
 ) -> "Iterator[Score]":
     from plaudit.runs.scoring import score_pictures
     from plaudit.shells.drawing import device_of
@@ -136,12 +149,12 @@ def _scores(
         prompt=options.prompt.strip() if options.prompt else None,
         device=device_of(options.device),
         batch_size=options.batch_size,
-        unreadable=bad,
+        skip=bad,
     )
 
 
-class _Unreadable:
-    """Names pictures that cannot be read on stderr, and remembers them."""
+class _Skipped:
+    """Names pictures that cannot be read or scored on stderr, and remembers them."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -151,9 +164,9 @@ class _Unreadable:
         print(f"plaudit: skipped: {error}", file=sys.stderr)
 
     def check(self, *, all_of: int) -> None:
-        """Raises BadConfig if nothing could be read."""
+        """Raises BadConfig if nothing was scored."""
         if len(self.names) == all_of:
-            raise BadConfig(f"none of the {all_of} pictures can be read")
+            raise BadConfig("none of the pictures can be scored, for the reasons above")
 
     @property
     def exit_code(self) -> int:
@@ -168,10 +181,17 @@ def as_table(scores: "Sequence[Score]") -> str:
     for score in scores:
         word = "  -  " if score.judge is None else "right" if score.judge.right else "wrong"
         cells = [f"{_cell(score.parts[name], score.normalised[name]):>{widths[name]}}" for name in names]
-        lines.append("  ".join([f"{score.total:>10.3f}", *cells, word, f"  {score.file}"]))
+        lines.append("  ".join([f"{score.total:>10.3f}", *cells, word, f"  {_shown(score.file)}"]))
         if score.judge and score.judge.reasons:
             lines.append(f"{'':>12}{'; '.join(score.judge.reasons)}")
     return "\n".join([*lines, "", "in brackets: 0 and 1 are the ends of the reward's typical scale"])
+
+
+def _shown(name: str) -> str:
+    """A file's name as stdout can print it; bytes that are no UTF-8 are spelled out."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    known = sys.stdout.encoding or "utf-8"
+    return text.encode(known, "backslashreplace").decode(known)
 
 
 def _cell(raw: float, normalised: float | None) -> str:
@@ -202,7 +222,7 @@ COMMAND = Command(
     purpose=(
         "Score pictures under rewards; for a prompt of the pocket world, ask the exact judge too.\n"
         "Raw scores are on each reward's own scale; normalised ones have 0 and 1 at the ends of its typical scale.\n"
-        "A picture that cannot be read is named and skipped, and the exit code is 1.\n"
+        "A picture that cannot be read, or gets no finite score, is named and skipped, and the exit code is 1.\n"
         'A list is a .jsonl file of lines like {"image": "a.png", "prompt": "a fox"}, paths as seen from its folder.'
     ),
     examples="""

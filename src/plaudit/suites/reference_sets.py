@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.picture_files import read_image
 from plaudit.pocket.prompts import Request, parse
 from plaudit.pocket.render import render
 from plaudit.pocket.scenes import MAX_OBJECTS, Scene, Thing, draw_scene
@@ -188,14 +189,10 @@ def _equal_sizes(files: Sequence[Path], batch_size: int) -> Iterator[Tensor]:
 
 def _read(file: Path) -> Tensor:
     """The picture, (3, H, W) float32 in [0, 1]."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(file) as picture:
-            pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-    except (UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError, OSError) as error:
-        raise BadConfig(f"{str(file)!r} is not an image that can be read; mend it or take it away") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+        return read_image(file)
+    except BadConfig as error:
+        raise BadConfig(f"{error}; mend it or take it away") from error
 
 
 def _each_wanted(request: Request) -> list[tuple[str, str | None]]:
