@@ -277,3 +277,64 @@ def test_rows_are_counted_as_the_methods_count_them():
     assert [job.prompts[row // 3] for row in job.rows] == ["a", "a", "b", "b"]
     with pytest.raises(BadConfig, match="prompt-offset must not be negative"):
         job_of(GenerateOptions(prompts=("a",), prompt_offset=-1))
+
+
+def score_not(monkeypatch, *prompts: str) -> None:
+    """Let a reward have no finite score for pictures of these prompts."""
+    from plaudit.rewards.image_reward import ImageReward
+
+    score = ImageReward.__call__
+
+    def broken(self, images, asked):
+        return torch.where(torch.tensor([it in prompts for it in asked]), torch.nan, score(self, images, asked))
+
+    monkeypatch.setattr(ImageReward, "__call__", broken)
+
+
+@pytest.mark.parametrize("size", ["1", "2", "16"])
+def test_images_without_a_score_stop_no_other_in_any_batch(models, monkeypatch, capsys, size):
+    line = ["a circle", "a star", "a ring", "a moon", "a fox", *models, "--batch-size", size]
+    whole = pictures(drawn(*line, "--out", "whole"))
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        score_not(patch, "a star", "a moon")
+        assert main(["generate", *line, "--out", "run", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "no finite score for 'a star' from reward " in err
+    assert ", 'a moon' from reward " in err
+    assert "; 3 of 5 images are finished and kept in 'run'. Continue with: plaudit generate --resume run\n" in err
+    run = RunFolder.open(Path("run"))
+    assert run.manifest["status"] == "stopped"
+    assert all(torch.equal(picture, whole[row]) for row, picture in pictures(run).items())
+    assert set(pictures(run)) == {0, 2, 4}
+    page = run.report.read_text()
+    assert "a fox" in page
+    assert "stopped" in page
+    # Once the reward is mended, what is left is drawn as if nothing had happened.
+    assert main(["generate", "--resume", "run"]) == 0
+    mended = RunFolder.open(Path("run"))
+    assert mended.manifest["status"] == "finished"
+    assert all(torch.equal(picture, pictures(mended)[row]) for row, picture in whole.items())
+
+
+@pytest.mark.parametrize("method", ["none", "best-of-n", "evolve"])
+def test_every_method_goes_on_after_an_image_without_a_score(models, monkeypatch, capsys, method):
+    score_not(monkeypatch, "a circle")
+    line = ["a circle", "a star", *models, "--steps", "9", "--method", method, "--batch-size", "1", "--out", "run"]
+    assert main(["generate", *line]) == 1
+    assert "no finite score for 'a circle' from reward" in capsys.readouterr().err
+    assert RunFolder.open(Path("run")).finished_rows() == {1}
+
+
+def test_a_run_in_which_no_image_has_a_score_says_so(models, monkeypatch, capsys):
+    prompts = [f"star number {number}" for number in range(7)]
+    score_not(monkeypatch, *prompts)
+    line = [*prompts, *models, "--steps", "1", "--images-per-prompt", "2", "--batch-size", "4"]
+    assert main(["generate", *line, "--out", "run"]) == 1
+    err = capsys.readouterr().err
+    assert "no finite score for any image: 'star number 0' from reward " in err
+    assert "'star number 4' from reward" in err
+    assert "'star number 5'" not in err
+    assert " and 2 more prompts; 0 of 14 images are finished" in err

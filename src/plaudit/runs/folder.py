@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from plaudit import __version__
 from plaudit.core.errors import BadConfig, PlauditError
+from plaudit.core.full_memory import full_memory, mendable, what_lacked
 from plaudit.core.whole_files import write_whole
 from plaudit.runs.files import slug, write_json
 from plaudit.runs.provenance import FORMAT, hardware, png_bytes, versions
@@ -119,11 +120,14 @@ class RunFolder:
         self.save()
 
     @contextmanager
-    def keeping_what_is_finished(self, total: int) -> Iterator[None]:
-        """While the run goes on: a stop that the user can mend becomes RunStopped, with how to continue."""
+    def keeping_what_is_finished(self, total: int, *, less_memory: str = "") -> Iterator[None]:
+        """While the run goes on: a stop that the user can mend becomes RunStopped, with how to continue.
+
+        `less_memory`: what is said behind that command if a GPU's memory was too small, such as more flags.
+        """
         try:
             yield
-        except (KeyboardInterrupt, OSError, PlauditError) as error:
+        except mendable() as error:
             # The disk may be the very reason, and run.json on it is whole already.
             with suppress(OSError):
                 self.set_status("stopped")
@@ -131,6 +135,7 @@ class RunFolder:
             raise RunStopped(
                 f"{_reason(error)}; {done} of {total} images are finished and kept in {str(self.path)!r}. "
                 f"Continue with: plaudit generate --resume {shlex.quote(str(self.path))}"
+                + (less_memory if isinstance(error, full_memory()) else "")
             ) from error
 
     def _keep_one(self, result: "Result", plan_of: PlanOf | None) -> ImageRecord:
@@ -195,6 +200,8 @@ def claim_free(path: Path) -> Path:
 def _reason(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "stopped by Ctrl-C"
+    if isinstance(error, full_memory()):
+        return what_lacked(error)
     if isinstance(error, OSError):
         where = f" ({str(error.filename)!r})" if error.filename else ""
         reason = error.strerror or str(error)

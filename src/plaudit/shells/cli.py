@@ -9,9 +9,11 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 
 from plaudit import __version__
 from plaudit.core.errors import PlauditError
+from plaudit.core.full_memory import full_memory, what_lacked
 from plaudit.core.registry import Entry, Registry
 from plaudit.shells.flags import HELP_FLAGS, Command, WrongUsage, help_page, nearest, parse
 
@@ -130,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return WRONG_USAGE
     except PlauditError as error:
-        _complain(str(error))
+        # The leader waits for a process that is out of memory, and is ended with it: that one speaks for itself.
+        _complain(str(error), speaks=isinstance(error.__cause__, full_memory()))
     except KeyboardInterrupt:
         _complain("stopped by Ctrl-C; nothing was finished")
     except BrokenPipeError:
@@ -179,7 +182,19 @@ def _run(arguments: list[str]) -> int:
         print(help_page(command), end="")
         return DONE
     _quieten()
-    return command.run(parse(command, rest))
+    options = parse(command, rest)
+    try:
+        return command.run(options)
+    except full_memory() as error:
+        raise PlauditError(what_lacked(error) + _with_less_memory(command)) from error
+
+
+def _with_less_memory(command: Command) -> str:
+    """What of the command's flags takes less memory, as the rest of a sentence."""
+    known = {field.name for field in fields(command.options)}
+    ways = {"batch_size": "a smaller --batch-size", "memory": "--memory GB", "device": "--device cpu"}
+    found = " or ".join(way for name, way in ways.items() if name in known)
+    return (f"; take {found}" if found else "") + ("; what --out holds already is kept" if "out" in known else "")
 
 
 def find_command(arguments: list[str]) -> tuple[Entry, list[str]]:
@@ -228,12 +243,13 @@ def _quieten() -> None:
         warnings.simplefilter("ignore")
 
 
-def _complain(sentence: str) -> None:
-    """Of several processes the first speaks for all.
+def _complain(sentence: str, *, speaks: bool = False) -> None:
+    """Of several processes the first speaks for all, and one that `speaks` for itself too.
 
     A launcher ends them all when one ends: the others leave the first some time to say it.
     """
     if int(os.environ.get("RANK", "0")) > 0:
         time.sleep(2)
-        return
+        if not speaks:
+            return
     print(f"plaudit: {sentence}", file=sys.stderr, flush=True)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 FREE_ON_RESUME = ("resume", "json", "device", "memory", "batch_size")
 """what may be said beside --resume, because no picture depends on it"""
+NAMED = 5
+"""prompts without a score that are named, at most"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,24 +85,38 @@ def run(options: GenerateOptions) -> int:
         )
     if shop.fit is not None:
         folder.manifest["memory"] = shop.fit.record()
-    with folder.keeping_what_is_finished(len(job.rows)):
+    done = folder.finished_rows()
+    rows = [row for row in job.rows if row not in done]
+    with folder.keeping_what_is_finished(len(job.rows), less_memory=_with_less_memory(shop, images=len(rows))):
         folder.set_status("running")
-        done = folder.finished_rows()
-        draw(shop, job, [row for row in job.rows if row not in done], folder)
-        folder.set_status("finished")
+        unscored = draw(shop, job, rows, folder)
+        folder.set_status("stopped" if unscored else "finished")
         write_report(folder)
+        check_scored(unscored, any_kept=bool(folder.records))
     _say_what_came_of_it(folder, as_json=options.json)
     return 0
 
 
-def draw(shop: "Workshop", job: Job, rows: Sequence[int], folder: "RunFolder") -> None:
+def _with_less_memory(shop: "Workshop", *, images: int) -> str:
+    """What a run that does not fit a GPU is continued with: half as many images at once, a plan for less."""
+    from plaudit.generators.table import draws_tokens
+
+    options = shop.options
+    # The candidates of a single image fill a batch there.
+    at_once = options.batch_size if options.method == "evolve" else min(options.batch_size, images)
+    fewer = f" --batch-size {at_once // 2}" if at_once > 1 else ""
+    planned = options.model is not None and not draws_tokens(options.model)
+    return fewer + (" (--memory GB plans for less)" if planned else "")
+
+
+def draw(shop: "Workshop", job: Job, rows: Sequence[int], folder: "RunFolder") -> list[str]:
     """Draw the rows, writing each batch to the folder as soon as it is finished.
 
-    Raises BadConfig for an image without a finite score, after the others of its batch are kept.
+    Returns a word on each image that has no finite score at any step, and so is not kept.
     """
     from plaudit.shells.progress import watching
 
-    told = _told_plans(shop)
+    told, unscored = _told_plans(shop), []
     shop = shop if told is None else replace(shop, generator=told)
     with watching("drawing", num_images=len(rows)) as watch:
         since = time.monotonic()
@@ -110,10 +126,23 @@ def draw(shop: "Workshop", job: Job, rows: Sequence[int], folder: "RunFolder") -
             if told is not None:
                 told.forget_older()
             since = time.monotonic()
-            for result in results:
-                if not math.isfinite(result.total):
-                    bad = [name for name, score in result.first_parts.items() if not math.isfinite(score)]
-                    raise BadConfig(f"no finite score for {result.prompt!r} from reward {', '.join(bad)}")
+            unscored += [_without_score(result) for result in results if not math.isfinite(result.total)]
+    return unscored
+
+
+def _without_score(result: "Result") -> str:
+    """The prompt, and the rewards that were not finite for its first picture."""
+    bad = [name for name, score in result.first_parts.items() if not math.isfinite(score)]
+    return repr(result.prompt) + (f" from reward {', '.join(bad)}" if bad else "")
+
+
+def check_scored(unscored: Sequence[str], *, any_kept: bool) -> None:
+    """Raises BadConfig that names the prompts whose images have no finite score, if there are any."""
+    if not unscored:
+        return
+    named = list(dict.fromkeys(unscored))
+    more = f" and {len(named) - NAMED} more prompts" if len(named) > NAMED else ""
+    raise BadConfig(f"no finite score for {'' if any_kept else 'any image: '}{', '.join(named[:NAMED])}{more}")
 
 
 def _told_plans(shop: "Workshop") -> "ToldPlans | None":

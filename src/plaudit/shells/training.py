@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from plaudit.core.errors import BadConfig, PlauditError
-from plaudit.shells.training_options import TrainingOptions, decisive, with_all_prompts, with_model, with_precision
+from plaudit.core.full_memory import full_memory, mendable, what_lacked
+from plaudit.shells.training_options import (
+    TrainingOptions,
+    decisive,
+    said_anew,
+    with_all_prompts,
+    with_model,
+    with_precision,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +112,7 @@ def run(options: TrainingOptions, method: Method) -> int:
     folder = _folder_for(options, method, place, team)
     if team.leads:
         tell_overlaps(folder, place)
-    with _keeping_what_is_saved(folder, method, leads=team.leads):
+    with _keeping_what_is_saved(folder, method, place.trainer):
         _train(folder, place, keeping, options)
         with team.together():
             if team.leads:
@@ -206,6 +214,8 @@ def _folder_for(options: TrainingOptions, method: Method, place: Workplace, team
             )  # fmt: skip
             folder.manifest |= {"method": method.name, "sampling": dict(place.sampling)}
         if folder is not None and team.leads:
+            # What was said beside --resume is wanted by the next one too.
+            folder.manifest["settings"] |= said_anew(options)
             folder.manifest["processes"] = team.size
             folder.set_status("running")
     path = team.hear_leader(str(folder.path) if folder else None)
@@ -285,22 +295,37 @@ def _finish(folder: "TrainingFolder", place: Workplace, keeping: "Keeping") -> N
 
 
 @contextmanager
-def _keeping_what_is_saved(folder: "TrainingFolder", method: Method, *, leads: bool) -> Iterator[None]:
+def _keeping_what_is_saved(folder: "TrainingFolder", method: Method, trainer: Trains) -> Iterator[None]:
     """A stop that the user can mend says what is kept and how to go on."""
-    from plaudit.shells.cli import what_failed
-
     try:
         yield
-    except (KeyboardInterrupt, OSError, PlauditError) as error:
-        if leads:
+    except mendable() as error:
+        full = isinstance(error, full_memory())
+        # The leader waits for a process that is out of memory, and is ended with it: only that one can write it down.
+        if trainer.team.leads or full:
             with suppress(OSError):
-                folder.set_status("stopped")
-        reason = "stopped by Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error).rstrip(".")
-        reason = what_failed(error) if isinstance(error, OSError) else reason
+                (folder if trainer.team.leads else type(folder).open(folder.path)).set_status("stopped")
         raise PlauditError(
-            f"{reason}; {folder.saved()} updates are kept in {str(folder.path)!r}. "
+            f"{_reason(error)}; {folder.saved()} updates are kept in {str(folder.path)!r}. "
             f"Go on with: plaudit train {method.name} --resume {shlex.quote(str(folder.path))}"
+            + (fewer_at_once(trainer.config) if full else "")
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    from plaudit.shells.cli import what_failed
+
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by Ctrl-C"
+    if isinstance(error, full_memory()):
+        return what_lacked(error)
+    return what_failed(error) if isinstance(error, OSError) else str(error).rstrip(".")
+
+
+def fewer_at_once(config: Any) -> str:
+    """The flags, each after a space, that halve what is in a GPU's memory at once; none where that is one image."""
+    sizes = {name: getattr(config, name, 0) for name in ("batch_size", "draw_batch_size")}
+    return "".join(f" --{name.replace('_', '-')} {size // 2}" for name, size in sizes.items() if size > 1)
 
 
 @contextmanager

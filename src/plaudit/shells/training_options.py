@@ -77,7 +77,8 @@ class TrainingOptions:
     out: Path | None = field(default=None, metadata={"placeholder": "DIR"})
     """folder of the training (default: runs/<date>-<method>-<preset>)"""
     resume: Path | None = field(default=None, metadata={"placeholder": "DIR"})
-    """go on with the training in this folder, with its own settings"""
+    """go on with the training in this folder, with its own settings; updates, batch sizes and when to stop may be said
+    anew, and are kept"""
     json: bool = False
     """print one JSON object on stdout, and nothing else there"""
 
@@ -90,8 +91,11 @@ class TrainingOptions:
 
 FREE = ("out", "resume", "device", "json", "report_to", "reward_threads")
 """flags that are not recorded: no weight depends on them"""
-FREE_ON_RESUME = ("resume", "device", "json", "report_to", "reward_threads", "updates", "stop_when_hacked")
-"""flags that may be said beside --resume; more updates than before train on, and 0 looks is never to stop"""
+SAID_ANEW = ("updates", "stop_when_hacked", "batch_size", "draw_batch_size")
+"""flags that may be said beside --resume, and are recorded then, for the next --resume: more updates than before train
+on, 0 looks is never to stop, and other batch sizes change what is learned by rounding alone"""
+FREE_ON_RESUME = ("resume", "device", "json", "report_to", "reward_threads", *SAID_ANEW)
+"""flags that may be said beside --resume"""
 
 
 def task_from(
@@ -160,6 +164,11 @@ def decisive(options: TrainingOptions) -> dict[str, Any]:
     """What decides the result, as JSON types."""
     values = {name: value for name, value in asdict(options).items() if name not in (*FREE, "prompts_file")}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def said_anew(options: TrainingOptions) -> dict[str, Any]:
+    """Of the method's flags those that a resumed training records again, as JSON types."""
+    return {name: value for name, value in decisive(options).items() if name in SAID_ANEW}
 
 
 def recorded(typed: Mapping[str, Any], options: type[TrainingOptions], *, method: str) -> Mapping[str, Any]:
