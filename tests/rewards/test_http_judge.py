@@ -154,6 +154,34 @@ def test_a_server_that_refuses_probabilities_is_asked_without():
         assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize("reasks", [0, 1])
+def test_a_server_that_refuses_probabilities_may_refuse_several_at_once(reasks):
+    """All are under way before the first is refused."""
+    together = threading.Barrier(4)
+
+    def picky(body):
+        if "logprobs" not in body:
+            return answer("Yes")
+        together.wait(timeout=20)
+        return failing(400, said=b"logprobs are not supported")
+
+    with running(picky) as server:
+        judge = judge_of(server, at_once=4, reasks=reasks)
+        assert judge(images(4), PROMPTS * 2).tolist() == [1.0] * 4
+        assert len(server.asked) == 8
+        assert judge(images(1), PROMPTS[:1]).tolist() == [1.0]
+        assert len(server.asked) == 9, "what was refused once is not asked for again"
+
+
+def test_a_refusal_that_names_probabilities_which_nobody_asked_for_ends_the_run():
+    with running([failing(400, said=b"logprobs are not supported")]) as server:
+        judge = judge_of(server)
+        for asked in (2, 3):
+            with pytest.raises(RefusedRequest, match="logprobs are not supported"):
+                judge(images(1), PROMPTS[:1])
+            assert len(server.asked) == asked
+
+
 def test_a_boxed_verdict_may_take_its_time_to_reason():
     with running([answer("It is a star: \\boxed{0}? No, all is there. \\boxed{1}")]) as server:
         assert judge_of(server, protocol="boxed")(images(1), PROMPTS[:1]).tolist() == [1.0]

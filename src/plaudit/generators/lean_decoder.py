@@ -73,7 +73,7 @@ class _GroupNormSiLU(nn.GroupNorm):
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, conv: nn.Conv2d) -> Tensor:
-        ctx.shape, ctx.conv = x.shape, conv
+        ctx.shape, ctx.dtype, ctx.conv = x.shape, x.dtype, conv
         # Saved, not read later: the weights may be elsewhere by then (offloading).
         ctx.save_for_backward(conv.weight)
         return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
@@ -84,31 +84,40 @@ class _Convolve(torch.autograd.Function):
         conv, (weight,) = ctx.conv, ctx.saved_tensors
         # No more than the input's shape is read as long as no gradient of the weight is asked for.
         shaped = slope.new_empty(1).expand(ctx.shape)
+        # Under autocast the convolution ran in a narrower type than the weight's, which is the slope's.
         found = torch.ops.aten.convolution_backward(
-            slope, shaped, weight, None, conv.stride, conv.padding, conv.dilation, False, [0, 0], conv.groups,
-            [True, False, False],
+            slope, shaped, weight.to(slope.dtype), None, conv.stride, conv.padding, conv.dilation, False, [0, 0],
+            conv.groups, [True, False, False],
         )  # fmt: skip
-        return found[0], None
+        return found[0].to(ctx.dtype), None
 
 
 class _NormaliseActivate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, norm: nn.GroupNorm) -> Tensor:
         x = x.contiguous()
-        normal, mean, spread = _normalise(x, norm.weight, norm.bias, norm)
+        normal, mean, spread = _normalise(*_alike(x, norm.weight, norm.bias), norm)
         ctx.save_for_backward(x, mean, spread, norm.weight, norm.bias)
         ctx.norm = norm
-        return F.silu(normal, inplace=True)
+        return F.silu(normal, inplace=True).to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
-        x, mean, spread, weight, bias = ctx.saved_tensors
-        slope = torch.ops.aten.silu_backward(slope.contiguous(), _normalise(x, weight, bias, ctx.norm)[0])
+        kept, mean, spread, *own = ctx.saved_tensors
+        x, weight, bias = _alike(kept, *own)
+        slope = slope.contiguous().to(x.dtype)
+        slope = torch.ops.aten.silu_backward(slope, _normalise(x, weight, bias, ctx.norm)[0])
         found = torch.ops.aten.native_group_norm_backward(
             slope, x, mean, spread, weight, *_sizes(x), ctx.norm.num_groups, [True, False, False]
         )
-        return found[0], None
+        return found[0].to(kept.dtype), None
+
+
+def _alike(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All three in the wider of their types: GPUs' kernels take no mixture, and their autocast too widens norms."""
+    dtype = torch.promote_types(x.dtype, weight.dtype)
+    return x.to(dtype), weight.to(dtype), bias.to(dtype)
 
 
 def _normalise(x: Tensor, weight: Tensor, bias: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor, Tensor]:

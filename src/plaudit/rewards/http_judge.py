@@ -121,10 +121,12 @@ class HttpJudge:
         return (read_boxed if self.protocol == "boxed" else read_yes_or_no)(answer.text)
 
     def _ask(self, question: str, picture: bytes, attempt: int, stop: threading.Event) -> ChatAnswer:
+        settings = self._settings(attempt)
         try:
-            return self.server.ask(question, picture, self._settings(attempt), stop)
+            return self.server.ask(question, picture, settings, stop)
         except RefusedRequest as refusal:
-            if "logprobs" not in str(refusal) or self.protocol != "yes" or not self._tells_probabilities:
+            # What this question asked for counts: another, under way beside it, may have been refused first.
+            if "logprobs" not in str(refusal) or "logprobs" not in settings:
                 raise
             self._tells_probabilities = False
             return self.server.ask(question, picture, self._settings(attempt), stop)
