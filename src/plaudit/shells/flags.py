@@ -74,14 +74,15 @@ def parse(command: Command, arguments: Sequence[str]) -> Any:
     """The command's options from its arguments. Raises WrongUsage."""
     _refuse_unknown_flags(command, arguments)
     typed = _values(command, arguments, {})
-    settings = _settings_file(command, typed.pop("config", None))
-    if command.recorded:
-        settings = {**command.recorded(typed), **settings}
+    said: dict[str, Any] = {}
+    if typed.get("config") is not None:
+        # Not at the top: the settings' reader builds on this module, and most command lines have no such file.
+        from plaudit.shells.settings_files import read_settings
+
+        said = read_settings(typed["config"], command.options)
+    settings = {**_repeated(command, arguments, typed, said), **said}
     values = _values(command, arguments, settings) if settings else typed
     values.pop("config", None)
-    for field in fields(command.options):
-        if "positional" in field.metadata and not values[field.name] and field.name in settings:
-            values[field.name] = settings[field.name]
     return command.options(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
@@ -125,29 +126,43 @@ def _values(command: Command, arguments: Sequence[str], settings: Mapping[str, A
         )
         parser = _parser(command)
         parser.set_defaults({k: v for k, v in vars(checked).items() if k in settings})
-        return dict(vars(parser.parse_args(list(arguments))))
+        values = dict(vars(parser.parse_args(list(arguments))))
     except argparse.ArgumentError as error:
         raise WrongUsage(_sentence(command, str(error))) from error
+    for field in fields(command.options):
+        if "positional" in field.metadata and not values[field.name] and field.name in settings:
+            values[field.name] = settings[field.name]
+    return values
 
 
-def _settings_file(command: Command, path: str | None) -> dict[str, Any]:
-    if path is None:
+def _typed_names(command: Command, arguments: Sequence[str]) -> set[str]:
+    """The options that the arguments name, be it at their default; arguments that parse."""
+    typed = _parser(command).parse_args(list(arguments), defaults=False)
+    return {name for name, value in vars(typed).items() if value != []} - {"config"}
+
+
+def _repeated(
+    command: Command, arguments: Sequence[str], typed: Mapping[str, Any], said: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The settings of a run or an image to repeat; what a file says counts as typed. Raises WrongUsage.
+
+    Beside --resume a file may also say what the run says: it is often the file that the run was begun with.
+    """
+    if command.recorded is None:
         return {}
-    import yaml
-
+    given = _values(command, arguments, said)
+    if not typed.get("resume"):
+        return command.recorded(given)
+    own = command.recorded(typed)
+    names = {*said, *_typed_names(command, arguments)}
+    changed = {name: given[name] for name in names if given[name] != own.get(name, typed[name])}
+    # `recorded` takes an option at its default for one that nobody said. One that was said, and changes the run, it is
+    # shown as the run has it, which then is no default.
+    shown = {name: own[name] if value == typed[name] else value for name, value in changed.items()}
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not YAML text"
-        raise WrongUsage(f"cannot read the settings in {path!r}: {reason}") from error
-    if not isinstance(content, dict):
-        raise WrongUsage(f"{path!r} holds no settings: write one 'name: value' a line, for example 'steps: 30'")
-    known = [f.name for f in fields(command.options)]
-    settings = {str(key).replace("-", "_"): value for key, value in content.items()}
-    for name in settings:
-        if name not in known:
-            raise WrongUsage(f"{path!r} sets {name!r}, which is no setting of this command.{nearest(name, known)}")
-    return settings
+        return command.recorded({**typed, **shown})
+    except WrongUsage as error:
+        raise WrongUsage(f"{error}, of {typed['config']!r} too" if said else str(error)) from error
 
 
 def _parser(command: Command, *, flags_only: bool = False) -> jsonargparse.ArgumentParser:
@@ -194,7 +209,7 @@ def _add(parser: Any, field: "Field[Any]", doc: str, hint: Any) -> None:
         parser.add_argument(flag_of(field), dest=field.name, type=hint, default=default, metavar=placeholder, help=doc)
 
 
-def _without_none(hint: Any) -> Any:
+def without_none(hint: Any) -> Any:
     """The type of an option that may be left out."""
     plain = [it for it in get_args(hint) if it is not type(None)]
     return plain[0] if get_origin(hint) is not Literal and len(plain) == 1 and type(None) in get_args(hint) else hint
@@ -205,7 +220,7 @@ def _default(field: "Field[Any]") -> Any:
 
 
 def _placeholder(hint: Any) -> str:
-    hint = _without_none(hint)
+    hint = without_none(hint)
     if get_origin(hint) is Literal:
         return "|".join(map(str, get_args(hint)))
     plain = [t for t in get_args(hint) or (hint,) if t is not type(None)]
@@ -244,17 +259,19 @@ def _sentence(command: Command, message: str) -> str:
     key = re.search(r'Parser key "(\w+)"', message)
     given = re.search(r"(?:Given value|Got value|value): (.*)", message)
     if key and given:
-        hint = _without_none(get_type_hints(command.options)[key[1]])
+        hint = without_none(get_type_hints(command.options)[key[1]])
         options = get_args(hint) if get_origin(hint) is Literal else ()
         value = given[1].strip()
         field = next(f for f in fields(command.options) if f.name == key[1])
-        return f"{flag_of(field)} takes {_in_words(hint)}, got {value!r}.{nearest(value, options)}"
+        return f"{flag_of(field)} takes {in_words(hint)}, got {value!r}.{nearest(value, options)}"
     flat = " ".join(message.split()).removeprefix("argument ")
     return f"{flat}. See: plaudit {command.name} --help"
 
 
-def _in_words(hint: Any) -> str:
+def in_words(hint: Any) -> str:
+    """What an option of this type takes, as an error says it."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     plain = [t for t in get_args(hint) or (hint,) if t is not type(None)]
-    return {int: "a whole number", float: "a number", Path: "a path"}.get(plain[0], "a value")
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+    return words.get(plain[0], "a value")
