@@ -44,3 +44,20 @@ def test_some_rows_keep_all_that_is_theirs():
     torch.testing.assert_close(kept.condition.values, torch.tensor([0.03, 0.02]))
     expected = noise_for([(4, 2, 1), (4, 1, 0)], Painter.noise_shape)
     assert torch.equal(kept.noise(Painter()), expected)
+
+
+def test_only_the_prompts_whose_rows_are_chosen_are_encoded_each_once():
+    generator = Painter()
+    runs = list(batches(generator, PROMPTS, seed=4, images_per_prompt=2, batch_size=2, only=[5, 0, 4]))
+    assert generator.encoded == ["ccc", "a"]
+    assert [rows.prompts for rows in runs] == [("ccc", "a"), ("ccc",)]
+    assert [rows.indices for rows in runs] == [(5, 0), (4,)]
+    torch.testing.assert_close(torch.cat([rows.condition.values for rows in runs]), torch.tensor([0.03, 0.01, 0.03]))
+    # A row's noise is that of its place in the whole run.
+    assert torch.equal(runs[1].noise(generator), noise_for([(4, 2, 0)], Painter.noise_shape))
+
+
+def test_where_no_row_is_chosen_nothing_is_encoded():
+    generator = Painter()
+    assert list(batches(generator, PROMPTS, seed=4, images_per_prompt=2, batch_size=2, only=[])) == []
+    assert generator.encoded == []

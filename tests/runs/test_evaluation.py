@@ -90,3 +90,32 @@ def test_an_evaluation_of_before_there_were_scores_goes_on(tmp_path):
     assert (old.category, old.score, old.right, old.reasons) == ("colors", None, False, ("no star",))
     folder.keep([verdict(0)], torch.rand(1, 3, 8, 8))
     assert [one.row for one in EvaluationFolder(tmp_path, {"seed": 0}).judged] == [0, 3]
+
+
+def settings(**changes):
+    """As `plaudit evaluate` has them, of a model as it is."""
+    return {"model": "toy", "method": "none", "seed": 0, "steps": 50, "lr": None, "batch_size": 16} | changes
+
+
+def test_images_at_once_decide_nothing(tmp_path):
+    folder = EvaluationFolder(tmp_path, settings(method="reno"))
+    folder.keep([verdict(0)], torch.rand(1, 3, 8, 8))
+    assert "batch_size" not in json.loads((tmp_path / FILE).read_text())["settings"]
+    assert len(EvaluationFolder(tmp_path, settings(method="reno", batch_size=4)).judged) == 1
+    with pytest.raises(BadConfig, match="another steps;"):
+        EvaluationFolder(tmp_path, settings(method="reno", batch_size=4, steps=20))
+
+
+def test_a_search_that_does_not_take_place_decides_nothing(tmp_path):
+    EvaluationFolder(tmp_path, settings()).keep([verdict(0)], torch.rand(1, 3, 8, 8))
+    assert len(EvaluationFolder(tmp_path, settings(steps=20, lr=0.1)).judged) == 1
+    with pytest.raises(BadConfig, match="another method, steps;"):
+        EvaluationFolder(tmp_path, settings(method="best-of-n"))
+
+
+@pytest.mark.parametrize("method", ["none", "reno"])
+def test_a_folder_that_noted_how_many_at_once_goes_on(tmp_path, method):
+    (tmp_path / FILE).write_text(json.dumps(OLD | {"settings": settings(method=method)}))
+    folder = EvaluationFolder(tmp_path, settings(method=method, batch_size=4))
+    folder.keep([verdict(0)], torch.rand(1, 3, 8, 8))
+    assert len(EvaluationFolder(tmp_path, settings(method=method)).judged) == 2

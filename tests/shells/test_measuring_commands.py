@@ -74,10 +74,9 @@ def test_ctrl_c_keeps_what_was_judged(sd_folder, tmp_path, capsys, monkeypatch):
             raise KeyboardInterrupt
         return judge(images, requests)
 
-    monkeypatch.setattr(plaudit.suites.run, "BATCH_SIZE", 2)
     monkeypatch.setattr(plaudit.suites.run, "judge", interrupted)
     place = ["evaluate", "pocket", "--model", str(sd_folder), "--prompts", "7", "--images-per-prompt", "1"]
-    assert main([*place, "--out", str(tmp_path)]) == 1
+    assert main([*place, "--out", str(tmp_path), "--batch-size", "2"]) == 1
     error = capsys.readouterr().err
     assert "4 of 7 images are kept" in error
     assert error.count("\n") == 1

@@ -8,7 +8,6 @@ from pocket_toys import Closeness, Revealer, picture_for, scene_for
 from plaudit.core.errors import BadConfig
 from plaudit.methods.reno import RenoConfig, optimise_noise
 from plaudit.pocket.render import render
-from plaudit.suites import run as suite_run
 from plaudit.suites.pocket_eval import CHANCE, STRICT_CHANCE, pocket_eval_prompts
 from plaudit.suites.run import Judged, draw_and_judge, pocket, pocket_opinion, rows_to_draw, score
 from plaudit.suites.table import SUITES
@@ -46,12 +45,11 @@ def test_a_scene_drawn_as_asked_is_right_and_another_prompts_scene_is_not(suite)
     assert all(verdict.reasons for verdict in wrong if not verdict.right)
 
 
-def test_verdicts_do_not_depend_on_batch_size_or_on_what_else_is_drawn(suite, monkeypatch):
+def test_verdicts_do_not_depend_on_batch_size_or_on_what_else_is_drawn(suite):
     rows = rows_to_draw(suite, num_prompts=None, images_per_prompt=3)
     whole = all_judged(suite, Revealer(), rows, images_per_prompt=3)
     assert {one.right for one in whole} == {True, False}
-    monkeypatch.setattr(suite_run, "BATCH_SIZE", 5)
-    parts = [all_judged(suite, Revealer(), part, images_per_prompt=3) for part in (rows[20:], rows[:20])]
+    parts = [all_judged(suite, Revealer(), part, images_per_prompt=3, batch_size=5) for part in (rows[20:], rows[:20])]
     assert [*parts[1], *parts[0]] == whole
 
 

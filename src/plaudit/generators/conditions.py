@@ -1,13 +1,19 @@
 """Conditions of the families that pair text encoders: every token's state, and one summary of the prompt."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-C = TypeVar("C", "PooledStates", "MaskedStates")
+if TYPE_CHECKING:
+    from plaudit.generators.stable_diffusion import TextStates
+
+C = TypeVar("C", "PooledStates", "MaskedStates", "TextStates")
+
+AT_ONCE = 8
+"""prompts that text encoders read at once: a whole suite's would take more memory than drawing"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +49,19 @@ class MaskedStates:
 
 
 def read_each_once(prompts: Sequence[str], read: Callable[[list[str]], C]) -> C:
-    """A row per prompt; `read` sees equal prompts once."""
+    """A row per prompt; `read` sees equal prompts once, AT_ONCE of them at most, and pads all to the same length."""
     distinct = list(dict.fromkeys(prompts))
-    found = read(distinct)
+    found = _joined([read(distinct[start : start + AT_ONCE]) for start in range(0, len(distinct), AT_ONCE)])
     place = {prompt: index for index, prompt in enumerate(distinct)}
     return found[torch.tensor([place[prompt] for prompt in prompts], device=found.states.device)]
+
+
+def _joined(parts: Sequence[C]) -> C:
+    """One after the other."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return replace(first, **{it.name: torch.cat([getattr(part, it.name) for part in parts]) for it in fields(first)})
 
 
 def read_clip(tokenizer: Any, encoder: Any, prompts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.generators.conditions import read_each_once
 from plaudit.generators.decoding import Decoding
 from plaudit.generators.lean_decoder import make_lean
 from plaudit.generators.parts import load_parts
@@ -96,11 +97,7 @@ class StableDiffusion:
 
     def encode(self, prompts: Sequence[str]) -> TextStates:
         """The text encoder's states; equal prompts are encoded once."""
-        distinct = list(dict.fromkeys(prompts))
-        states = self._read(distinct)
-        place = {prompt: index for index, prompt in enumerate(distinct)}
-        rows = torch.tensor([place[prompt] for prompt in prompts], device=states.device)
-        return TextStates(states=states[rows])
+        return read_each_once(prompts, self._read)
 
     def sample(self, noise: Tensor, condition: Any) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] from noise (B, *noise_shape), given rows of `encode`'s result."""
@@ -137,10 +134,10 @@ class StableDiffusion:
 
     def _empty_prompt(self) -> Tensor:
         if self._empty is None:
-            self._empty = self._read([""])
+            self._empty = self._read([""]).states
         return self._empty
 
-    def _read(self, prompts: Sequence[str]) -> Tensor:
+    def _read(self, prompts: Sequence[str]) -> TextStates:
         read = self.tokenizer(
             list(prompts),
             padding="max_length",
@@ -151,7 +148,7 @@ class StableDiffusion:
         with torch.no_grad():
             # No padding mask: Stable Diffusion was trained on the padded states.
             states: Tensor = self.text_encoder(read["input_ids"].to(self.device)).last_hidden_state
-        return states.to(self.unet.dtype)
+        return TextStates(states=states.to(self.unet.dtype))
 
 
 def without_history(scheduler: Any) -> Any:

@@ -60,19 +60,32 @@ def batches(
     batch_size: int,
     only: Sequence[int] | None = None,
 ) -> Iterator[Rows]:
-    """All rows of a run, or `only` some of them, `batch_size` at a time; every prompt is encoded once."""
-    condition = generator.encode(prompts)
+    """All rows of a run, or `only` some of them, `batch_size` at a time; each of their prompts is encoded once."""
     chosen = range(len(prompts) * images_per_prompt) if only is None else only
+    if not chosen:
+        return
+    condition = generator.encode(prompts_of(chosen, prompts, images_per_prompt))
+    place = {prompt: at for at, prompt in enumerate(_prompt_indices(chosen, images_per_prompt))}
     for start in range(0, len(chosen), batch_size):
         indices = tuple(chosen[start : start + batch_size])
         of_prompt = [row // images_per_prompt for row in indices]
         yield Rows(
             indices=indices,
             prompts=tuple(prompts[i] for i in of_prompt),
-            condition=condition[of_prompt],
+            condition=condition[[place[i] for i in of_prompt]],
             images_per_prompt=images_per_prompt,
             seed=seed,
         )
+
+
+def prompts_of(rows: Sequence[int], prompts: Sequence[str], images_per_prompt: int) -> list[str]:
+    """The prompts that some rows of a run belong to, as `batches` has them encoded."""
+    return [prompts[index] for index in _prompt_indices(rows, images_per_prompt)]
+
+
+def _prompt_indices(rows: Sequence[int], images_per_prompt: int) -> list[int]:
+    """Each prompt's index once, in the order in which the rows come."""
+    return list(dict.fromkeys(row // images_per_prompt for row in rows))
 
 
 def check_prompts(prompts: Sequence[str]) -> None:

@@ -20,14 +20,21 @@ from plaudit.runs.provenance import FORMAT, png_bytes, versions
 from plaudit.suites.run import Judged, Scores
 
 FILE = "evaluation.json"
+OF_A_SEARCH = (
+    "steps", "seconds", "lr", "momentum", "grad_clip", "prior_weight", "start_best_of", "patience", "guard_held_out",
+)  # fmt: skip
+"""settings that nothing reads where pictures are taken as they come"""
 
 
 class EvaluationFolder:
     """The folder of one evaluation, new or to be continued."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
-        """settings: what decides the verdicts. Raises BadConfig if the folder holds something else."""
-        self.path, self.settings = path, finite(dict(settings))
+        """settings: what decides the verdicts; what of them does not, such as how many images at once, is dropped.
+
+        Raises BadConfig if the folder holds something else.
+        """
+        self.path, self.settings = path, finite(_decisive(settings))
         self.judged: list[Judged] = []
         self._versions = versions()
         file = path / FILE
@@ -76,15 +83,22 @@ class EvaluationFolder:
     def _continue(self, file: Path) -> None:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            settings, records = content["settings"], content["judged"]
+            # Older folders hold more than decides.
+            settings, records = _decisive(content["settings"]), content["judged"]
             self.judged = [_judged(record) for record in records]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
             raise BadConfig(f"{str(file)!r} is damaged; choose another --out, or delete it") from error
         if settings != json.loads(json.dumps(self.settings)):
             other = sorted(k for k in {*settings, *self.settings} if settings.get(k) != self.settings.get(k))
             raise BadConfig(
                 f"{str(self.path)!r} holds an evaluation with another {', '.join(other)}; choose another --out"
             )
+
+
+def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that change no picture."""
+    idle = {"batch_size", *(OF_A_SEARCH if settings.get("method") == "none" else ())}
+    return {name: value for name, value in settings.items() if name not in idle}
 
 
 def _judged(record: Mapping[str, Any]) -> Judged:

@@ -105,16 +105,21 @@ def draw_entrant(
     seen: Callable[[int, float | None], None],
 ) -> None:  # fmt: skip
     """Draw those of the rows that the folder lacks; `seen` is told how many are there, and the share that is right."""
+    from plaudit.methods.rows import prompts_of
     from plaudit.suites.run import draw_and_judge
 
     there = {one.row for one in folder.judged(rows)}
+    left = [row for row in rows if row not in there]
+    if not left:
+        return
     options = bench.options_for(entrant, steps)
     generator, _, fit = bench.model_for(entrant, options)
     metered = _metered(bench, entrant, generator)
-    metered.encode(bench.suite.texts())
+    # What reads the prompts again, the same ones, finds them read: it is no part of a picture's cost.
+    metered.encode(prompts_of(left, bench.suite.texts(), bench.images_per_prompt))
     readings = _Readings(metered)
     batches = draw_and_judge(
-        bench.suite, metered, [row for row in rows if row not in there],
+        bench.suite, metered, left,
         draw=lambda texts, only: readings.watch(_start(bench, entrant, metered, _fitted(options, fit), texts, only)),
         images_per_prompt=bench.images_per_prompt, seed=bench.seed,
     )  # fmt: skip
@@ -225,6 +230,7 @@ def _seconds(bench: Bench, entrants: Sequence[Entrant], rows: Sequence[int]) -> 
 
 
 def _measured(bench: Bench, entrant: Entrant, rows: Sequence[int]) -> "Pace":
+    from plaudit.methods.rows import prompts_of
     from plaudit.suites.comparison_cost import pace_of
 
     options = bench.options_for(entrant, SHORT[entrant.method])
@@ -232,7 +238,7 @@ def _measured(bench: Bench, entrant: Entrant, rows: Sequence[int]) -> "Pace":
     options = _fitted(options, fit)
     metered = _metered(bench, entrant, generator)
     texts, batch = bench.suite.texts(), list(rows)[: options.batch_size]
-    metered.encode(texts)
+    metered.encode(prompts_of(batch, texts, bench.images_per_prompt))
     return pace_of(
         lambda: _start(bench, entrant, metered, options, texts, batch), searches=_search(entrant), clock=time.monotonic
     )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plaudit.core.errors import PlauditError, UnknownName
+from plaudit.core.errors import BadConfig, PlauditError, UnknownName
 from plaudit.shells.flags import Command, WrongUsage
 from plaudit.shells.options import DrawingOptions, Method, decisive
 from plaudit.shells.suites import check_detector, scorer_sources, suite_named
@@ -57,6 +57,8 @@ class EvaluateOptions(DrawingOptions):
 def run(options: EvaluateOptions) -> int:
     """Draw the suite's prompts, judge the pictures, print the scores."""
     _check_rewards(options)
+    if options.batch_size < 1:
+        raise BadConfig(f"--batch-size must be at least 1, got {options.batch_size}")
     check_detector(options.suite, options.detector)
     suite = _suite(options)
     learned_from = _trained_on(options, suite)
@@ -65,7 +67,8 @@ def run(options: EvaluateOptions) -> int:
     count = suite.images_per_prompt if options.images_per_prompt is None else options.images_per_prompt
     options = replace(options, images_per_prompt=count)
     every = rows_to_draw(suite, num_prompts=options.prompts, images_per_prompt=count, categories=options.category)
-    generator, draw, suite, sources = _drawing(options, suite, count)
+    drawing = _drawing(options, suite, count)
+    suite, sources = drawing.suite, drawing.sources
     # What is missing is told now, and not when the first batch is drawn and lost.
     suite.get_ready([suite.prompts[row // count] for row in every])
     if scorer := scorer_sources(suite):
@@ -77,7 +80,10 @@ def run(options: EvaluateOptions) -> int:
     judged = [one for one in folder.judged if one.row in set(every)] if folder else []
     done = {one.row for one in judged}
     rows = [row for row in every if row not in done]
-    found = draw_and_judge(suite, generator, rows, draw=draw, images_per_prompt=count, seed=options.seed)
+    found = draw_and_judge(
+        suite, drawing.generator, rows, draw=drawing.draw, images_per_prompt=count, seed=options.seed,
+        batch_size=drawing.batch_size,
+    )  # fmt: skip
     with _bar(f"evaluating {sources['model']['name']}", total=len(every), done=len(done)) as advance:
         try:
             for batch, images in found:
@@ -156,23 +162,49 @@ def _board(options: EvaluateOptions) -> tuple[str, ...]:
     return specs
 
 
-def _drawing(
-    options: EvaluateOptions, suite: "Suite", count: int
-) -> "tuple[NoiseGenerator, Draw | None, Suite, dict[str, Any]]":
-    """The model, how the method draws prompts (None if pictures are taken as they come), the suite, what was loaded."""
-    from plaudit.shells.drawing import check_model, device_of, load_model, set_up, start
+@dataclass(frozen=True, kw_only=True)
+class _Drawing:
+    """What draws and judges."""
+
+    generator: "NoiseGenerator"
+    draw: "Draw | None"
+    """the method; None if pictures are taken as they come"""
+    batch_size: int
+    """of those that are taken as they come, as many at once as fit"""
+    suite: "Suite"
+    sources: dict[str, Any]
+    """what was loaded"""
+
+
+def _drawing(options: EvaluateOptions, suite: "Suite", count: int) -> _Drawing:
+    """The model and the method at work on a suite's prompts, so many images of each."""
+    from plaudit.shells.drawing import set_up, start
 
     if options.method == "none":
-        check_model(options)
-        generator, model = load_model(options, device_of(options.device))
-        return generator, None, suite, {"model": model}
+        return _as_it_comes(options, suite)
     shop = set_up(options)
 
     def draw(prompts: Sequence[str], only: Sequence[int] | None) -> "Iterator[Step]":
         return start(shop, prompts, images_per_prompt=count, rows=only)
 
     scored = _with_loaded(suite, shop) if is_board(options.suite) else suite
-    return shop.generator, draw, scored, shop.sources
+    return _Drawing(
+        generator=shop.generator, draw=draw, batch_size=shop.options.batch_size, suite=scored, sources=shop.sources
+    )
+
+
+def _as_it_comes(options: EvaluateOptions, suite: "Suite") -> _Drawing:
+    """The model alone, as it fits this machine beside the rewards of a board."""
+    from plaudit.shells.drawing import check_model, chosen_model, device_of, load_model
+    from plaudit.shells.fitting import fit_memory
+
+    check_model(options)
+    device = device_of(options.device)
+    # A board's rewards have the held-out one among them; no other suite asks any.
+    fit = fit_memory(replace(_spelled_out(options), held_out=None), chosen_model(options), device)
+    generator, model = load_model(options, device, fit)
+    batch_size = options.batch_size if fit is None else fit.batch_size
+    return _Drawing(generator=generator, draw=None, batch_size=batch_size, suite=suite, sources={"model": model})
 
 
 def _with_loaded(suite: "Suite", shop: "Workshop") -> "Suite":
@@ -189,17 +221,22 @@ def _settings(options: EvaluateOptions, suite: "Suite", sources: Mapping[str, An
     """What decides the verdicts; how many of the prompts are drawn does not."""
     from plaudit.rewards.table import REWARDS, read_spec
     from plaudit.runs.provenance import source_of
+
+    known = {**sources, "suite": dict(suite.sources)} if suite.sources else dict(sources)
+    named = _spelled_out(options)
+    if options.method == "none" and is_board(options.suite):
+        known["rewards"] = [source_of(REWARDS, read_spec(spec)[0]) for spec in named.reward]
+    return {name: value for name, value in decisive(named).items() if name not in NOT_RECORDED} | {"sources": known}
+
+
+def _spelled_out(options: EvaluateOptions) -> EvaluateOptions:
+    """The options with all defaults named; where nothing is optimised, a board's rewards alone."""
     from plaudit.shells.drawing import spell_out
 
-    board = is_board(options.suite)
-    known = {**sources, "suite": dict(suite.sources)} if suite.sources else dict(sources)
     named = spell_out(options)
-    if options.method == "none":
-        # Where nothing is optimised, rewards decide nothing but a board's scores.
-        named = replace(named, reward=_board(options) if board else options.reward)
-        if board:
-            known["rewards"] = [source_of(REWARDS, read_spec(spec)[0]) for spec in named.reward]
-    return {name: value for name, value in decisive(named).items() if name not in NOT_RECORDED} | {"sources": known}
+    if options.method != "none":
+        return named
+    return replace(named, reward=_board(options) if is_board(options.suite) else options.reward)
 
 
 def _live(judged: "Sequence[Judged]", suite: "Suite") -> str:

@@ -35,7 +35,7 @@ SearchName = Literal["reno", "best-of-n", "evolve"]
 class Metered:
     """A generator that counts what is asked of it, and remembers the last prompts that it read.
 
-    So reading the prompts, the whole suite's at once, is no part of a picture's cost.
+    So reading the prompts, all that are drawn, is no part of a picture's cost.
     """
 
     def __init__(self, generator: NoiseGenerator, *, rewards: int = 0) -> None:

@@ -25,7 +25,7 @@ from plaudit.suites.statistics import SHARES, Estimate, bootstrap_mean, share
 from plaudit.suites.suite import Opinion, Overall, Suite, SuitePrompt
 
 BATCH_SIZE = 16
-"""images drawn at once where no method decides it; does not change them"""
+"""images drawn at once where nobody says how many; does not change them"""
 
 Draw = Callable[[Sequence[str], Sequence[int] | None], Iterator[Step]]
 """A method at work on prompts, on all of their rows or some."""
@@ -113,7 +113,7 @@ class Scores:
     images: int
 
 
-def draw_and_judge(
+def draw_and_judge(  # noqa: PLR0913, two of them for pictures as they come
     suite: Suite,
     generator: NoiseGenerator,
     rows: Sequence[int],
@@ -121,22 +121,26 @@ def draw_and_judge(
     draw: Draw | None = None,
     images_per_prompt: int = 4,
     seed: int = 0,
+    batch_size: int = BATCH_SIZE,
 ) -> Iterator[tuple[list[Judged], Tensor]]:
     """Verdicts and images (B, 3, H, W), batch by batch, of the suite's images in `rows`.
 
-    `draw` is a method with its own seed and as many images per prompt; without one, pictures are taken as they
-    come from the generator.
+    `draw` is a method with its own seed and batches and as many images per prompt; without one, pictures are taken
+    as they come from the generator. The suite judges on the generator's device.
     """
     texts = suite.texts()
     if not rows:
         return
     if draw is None:
-        found = _as_they_come(generator, texts, rows, images_per_prompt=images_per_prompt, seed=seed)
+        found = _as_they_come(
+            generator, texts, rows, images_per_prompt=images_per_prompt, seed=seed, batch_size=batch_size
+        )
     else:
         found = _best_of_steps(draw(texts, rows), texts, images_per_prompt)
     for finished, images in found:
         prompts = [suite.prompts[row // images_per_prompt] for row in finished]
-        opinions = suite.judge(images, prompts)
+        # What was drawn by a method is on the CPU, and scorers work where their images are.
+        opinions = suite.judge(images.to(generator.device), prompts)
         yield (
             [
                 _judged(row, images_per_prompt, prompt, opinion)
@@ -243,11 +247,12 @@ def _by_category(prompts: Sequence[Sequence[Judged]]) -> dict[str, list[Sequence
 
 
 def _as_they_come(
-    generator: NoiseGenerator, texts: Sequence[str], rows: Sequence[int], *, images_per_prompt: int, seed: int
-) -> Iterator[tuple[list[int], Tensor]]:
+    generator: NoiseGenerator, texts: Sequence[str], rows: Sequence[int], *,
+    images_per_prompt: int, seed: int, batch_size: int,
+) -> Iterator[tuple[list[int], Tensor]]:  # fmt: skip
     """One image per row from its own noise, a batch at a time."""
     for part in batches(
-        generator, texts, seed=seed, images_per_prompt=images_per_prompt, batch_size=BATCH_SIZE, only=rows
+        generator, texts, seed=seed, images_per_prompt=images_per_prompt, batch_size=batch_size, only=rows
     ):
         with torch.no_grad():
             yield list(part.indices), generator.sample(part.noise(generator), part.condition)
