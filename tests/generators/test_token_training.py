@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_janus import load_tiny
 from tiny_token_models import small_policy
 from toy_tokens import ToyTokens
 
@@ -78,6 +79,33 @@ def test_the_start_stays_as_it_was(make):
         assert torch.equal(weight, was)
         assert not weight.requires_grad
     assert start.encode(["0"]) is not None
+
+
+def test_the_start_of_a_drawing_without_a_plan_stays_as_it_was(tmp_path):
+    planning = load_tiny(tmp_path / "tiny")
+    policy = planning.direct
+    train_all(policy.transformer)
+    start = frozen_start(policy)
+    assert isinstance(start, TokenPolicy)
+    own, trained = ({weight.data_ptr() for weight in it.transformer.parameters()} for it in (start, policy))
+    assert len(own) == len(trained)
+    assert not own & trained
+    condition = policy.encode(["a red circle", "two blue star left of a ring"])
+    uniforms = uniforms_for([(0,), (1,)], policy.num_tokens)
+    drawn = draw_tokens(policy, condition, uniforms, Sampling(guidance=2.0)).tokens
+
+    def likely(one):
+        return score_tokens(one, drawn, condition).log_probs
+
+    before = likely(policy).detach()
+    assert torch.equal(likely(start), before)
+    with torch.no_grad():
+        for weight in policy.transformer.parameters():
+            weight.mul_(1.1)
+    assert torch.equal(likely(start), before)
+    assert not likely(start).requires_grad
+    assert not torch.allclose(likely(policy), before)
+    assert policy.transformer is planning.transformer, "whose weights are trained is who they were of"
 
 
 def test_pictures_of_keys_do_not_depend_on_the_batch():

@@ -7,7 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plaudit.methods.advantages import RunningAdvantages, batch_advantages, group_advantages
+from plaudit.methods.advantages import (
+    GroupScale,
+    RunningAdvantages,
+    batch_advantages,
+    group_advantages,
+    shared_scale,
+)
 
 
 def test_a_batch_is_centred_and_scaled() -> None:
@@ -65,3 +71,39 @@ def test_the_memory_survives_a_checkpoint() -> None:
     empty = RunningAdvantages(size=3, min_count=2)
     empty.load(RunningAdvantages(size=3, min_count=2).state())
     assert torch.isfinite(empty(scores, [4, 9])).all()
+
+
+EQUALS = [
+    torch.full((1, 8), 20.7),
+    torch.full((3, 8), 20.7),
+    torch.full((2, 12), -0.1),
+    torch.full((1, 5), 1e6 + 0.3),
+    torch.zeros(2, 3),
+]
+WAYS = {
+    "batch": lambda scores: batch_advantages(scores.flatten()),
+    "group": group_advantages,
+    "group, unscaled": lambda scores: group_advantages(scores, scaled=False),
+    "all groups": shared_scale,
+    "usual spread": lambda scores: GroupScale()(scores),
+}
+
+
+@pytest.mark.parametrize("scores", EQUALS, ids=lambda it: f"{it[0, 0]:g} in {len(it)}")
+@pytest.mark.parametrize("way", WAYS)
+def test_equals_teach_nothing_whatever_their_mean_is_rounded_to(way, scores):
+    assert not WAYS[way](scores).any()
+
+
+def test_a_group_of_equals_changes_nothing_in_others():
+    other = torch.tensor([[0.25, 20.7, 3.0, 20.7, 1.0, 1.0, 2.0, 5.5]])
+    both = torch.cat([torch.full((1, 8), 20.7), other])
+    alone = (other - other.mean(dim=1, keepdim=True)) * 8 / 7
+    assert torch.equal(group_advantages(both, scaled=False)[1:], alone)
+    assert torch.equal(group_advantages(both)[1:], alone / (other.std(dim=1, keepdim=True, correction=0) + 1e-6))
+
+
+def test_an_update_of_equals_is_no_usual_spread():
+    scale, scores = GroupScale(), torch.tensor([[0.0, 1.0], [0.0, 0.001]])
+    scale(torch.full((1, 8), 20.7))
+    assert torch.equal(scale(scores), GroupScale()(scores))

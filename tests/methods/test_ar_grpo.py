@@ -340,6 +340,10 @@ def test_the_controller_keeps_the_entropy_that_rewards_would_take():
         ({"temperature": -1.0}, "temperature must be a positive number"),
         ({"ratio": "image"}, "ratio is token or sequence, got .image"),
         ({"spread": "image"}, "spread is group or update, got .image"),
+        ({"advantage_clip": 0.0}, "advantage_clip must be a positive number, got 0.0"),
+        ({"advantage_clip": -1.0}, "advantage_clip must be a positive number, got -1.0"),
+        ({"advantage_clip": math.inf}, "advantage_clip must be a positive number, got inf"),
+        ({"advantage_clip": math.nan}, "advantage_clip must be a positive number, got nan"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, said):

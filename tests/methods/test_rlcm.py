@@ -230,11 +230,22 @@ class Nan:
         ({"kl_weight": -1.0}, "kl_weight must be at least 0"),
         ({"images_per_prompt": 1}, "at least 2 images per prompt"),
         ({"objective": "rebel", "images_per_prompt": 4}, "REBEL compares 2 images"),
+        ({"comparison": "runing"}, "comparison is running or batch or group, got 'runing'"),
+        ({"objective": "reinforce"}, "objective is ppo or rebel, got 'reinforce'"),
+        ({"comparison": "running", "buffer_size": 8}, "8 are kept, and min_count 16 .* raise buffer_size or"),
+        ({"comparison": "running", "buffer_size": 0}, "buffer_size 0 are kept"),
+        ({"comparison": "running", "min_count": 0}, "min_count must be at least 1, got 0"),
     ],
 )
 def test_bad_settings_are_one_sentence(settings, says):
     with pytest.raises(BadConfig, match=says):
         replace(SMALL, **settings)
+
+
+def test_a_buffer_is_checked_only_where_it_is_used():
+    replace(SMALL, comparison="running", buffer_size=16, min_count=16)
+    replace(SMALL, comparison="running", buffer_size=1, min_count=1)
+    replace(SMALL, comparison="batch", buffer_size=8)
 
 
 def test_what_cannot_be_trained_is_said():

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from plaudit.core.float64 import precise
 from plaudit.generators.plan_policy import PlanPolicy, PlanSampling, Response, Texts
 from plaudit.generators.plan_rollout import draw_responses, write_plans
 
@@ -87,4 +88,4 @@ class PlanGenerator:
 
 
 def _uniform(noise: Tensor) -> Tensor:
-    return torch.special.ndtr(noise.double())
+    return torch.special.ndtr(precise(noise))

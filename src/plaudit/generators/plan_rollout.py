@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from plaudit.core.float64 import float64_device
 from plaudit.generators.plan_policy import (
     PlanPolicy,
     PlanReading,
@@ -21,7 +22,7 @@ from plaudit.generators.plan_policy import (
     followed_by,
 )
 from plaudit.generators.token_policy import Sampling, pick, token_log_probs
-from plaudit.generators.token_rollout import Scored, score_states
+from plaudit.generators.token_rollout import Scored, casts_kept, score_states
 
 ALIKE = 16
 """responses that are read at once when they are scored, of about the same length, so that little of it is padding"""
@@ -45,8 +46,8 @@ def draw_responses(
     forced at the last place. Raises BadConfig for guidance of words.
     """
     check_words_sampling(words)
-    uniforms = uniforms.to(policy.device)
-    with torch.no_grad():
+    uniforms = uniforms.to(float64_device(policy.device))
+    with torch.no_grad(), casts_kept():
         reading, found = _planned(policy, condition, uniforms, plans, words=words, guided=image.guided)
         reading.begin_picture()
         tokens, log_probs = _draw(policy, reading, uniforms[:, policy.max_words :], image)
@@ -64,8 +65,9 @@ def draw_responses(
 def write_plans(policy: PlanPolicy, condition: Texts, uniforms: Tensor, *, words: Sampling) -> tuple[Tensor, Tensor]:
     """Words (B, W) and which are written (B, W), bool: the plans that `draw_responses` writes by the same numbers."""
     check_words_sampling(words)
-    with torch.no_grad():
-        wrote, written, _, _ = _write(policy, policy.begin(condition, guided=False), uniforms.to(policy.device), words)
+    uniforms = uniforms.to(float64_device(policy.device))
+    with torch.no_grad(), casts_kept():
+        wrote, written, _, _ = _write(policy, policy.begin(condition, guided=False), uniforms, words)
     return wrote, written
 
 
@@ -144,7 +146,7 @@ def _write(policy: PlanPolicy, reading: PlanReading, uniforms: Tensor, sampling:
             break
         rows = going.nonzero().flatten()
         found = token_log_probs(policy.word_logits(reading.hidden[rows]), sampling)
-        chosen = pick(found, uniforms[rows, place])
+        chosen = pick(found, uniforms[rows.to(uniforms.device), place])
         words[rows, place] = chosen
         log_probs[rows, place] = found.gather(1, chosen[:, None]).squeeze(1)
         going = going.index_copy(0, rows, chosen != policy.begin_of_image)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from plaudit.core.float64 import precise
 from plaudit.generators.generator import Condition
 from plaudit.generators.token_policy import Sampling, TokenPolicy, check_guidable
 from plaudit.generators.token_rollout import draw_tokens
@@ -34,6 +35,6 @@ class TokenGenerator:
 
     def sample(self, noise: Tensor, condition: Any) -> Tensor:
         """Images (B, 3, H, W) in [0, 1], float32, of standard normal noise (B, T); no gradient reaches it."""
-        tokens = draw_tokens(self.policy, condition, torch.special.ndtr(noise.double()), self.sampling).tokens
+        tokens = draw_tokens(self.policy, condition, torch.special.ndtr(precise(noise)), self.sampling).tokens
         with torch.no_grad():
             return self.policy.decode(tokens)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.float64 import float64_device
 from plaudit.generators.generator import Condition
 
 MANY, STRETCH = 2**12, 2**9
@@ -151,14 +152,17 @@ def pick(log_probs: Tensor, uniforms: Tensor) -> Tensor:
 
     By the inverse of the distribution, summed in float64: one number of an image's own stream decides its token. Of
     many tokens, stretches are summed in float32 first, and only the one in which the number falls is looked through.
+    The uniform numbers lie on the log-probabilities' device, or on the CPU if that has no float64.
     """
+    device = log_probs.device
+    log_probs = log_probs.to(float64_device(device))
     if log_probs.shape[-1] < MANY:
-        return _fallen(log_probs.double().exp(), uniforms.double())[0]
+        return _fallen(log_probs.double().exp(), uniforms.double())[0].to(device)
     probs = log_probs.exp()
     stretches = F.pad(probs, (0, -probs.shape[-1] % STRETCH)).unflatten(-1, (-1, STRETCH))
     stretch, within = _fallen(stretches.sum(dim=-1).double(), uniforms.double())
     inside = stretches.gather(1, stretch[:, None, None].expand(-1, 1, STRETCH))[:, 0]
-    return stretch * STRETCH + _fallen(inside.double(), within)[0]
+    return (stretch * STRETCH + _fallen(inside.double(), within)[0]).to(device)
 
 
 def _fallen(shares: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:

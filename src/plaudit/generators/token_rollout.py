@@ -5,12 +5,14 @@ for a whole image from the start, so that nothing is copied while tokens come, a
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from plaudit.core.float64 import float64_device
 from plaudit.core.random_streams import stream
 from plaudit.generators.generator import Condition
 from plaudit.generators.token_policy import Sampling, TokenPolicy, pick, token_log_probs
@@ -44,11 +46,26 @@ def uniforms_for(keys: list[tuple[int | str, ...]], count: int) -> Tensor:
     return torch.stack([torch.rand(count, generator=stream(*key), dtype=torch.float64) for key in keys])
 
 
+@contextmanager
+def casts_kept() -> Iterator[None]:
+    """While entered, weights that one autocast region casts stay cast for the next: none may change meanwhile.
+
+    Autocast forgets its casts where the outermost region ends. Else, of a policy whose every reading is a region of its
+    own, all trained weights would be cast anew for each token. Nothing is cast that is not without it, nor otherwise.
+    """
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        if torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
+
+
 def draw_tokens(policy: TokenPolicy, condition: Condition, uniforms: Tensor, sampling: Sampling) -> Drawn:
     """One image per row of the condition; the uniform numbers (B, T) in [0, 1) decide its tokens. No gradient."""
-    uniforms = uniforms.to(policy.device)
+    uniforms = uniforms.to(float64_device(policy.device))
     tokens, log_probs = [], []
-    with torch.no_grad():
+    with torch.no_grad(), casts_kept():
         reading = policy.begin(policy.beside_none(condition) if sampling.guided else condition)
         for place in range(policy.num_tokens):
             found = token_log_probs(_paired(policy.logits(reading.hidden), sampling), sampling)

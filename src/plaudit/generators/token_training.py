@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from plaudit.core.devices import check_fast_bfloat16, fast_autocast
+from plaudit.generators.direct_drawing import DirectDrawing
 from plaudit.generators.generator import Condition
 from plaudit.generators.token_policy import Reading, TokenPolicy
 
@@ -74,6 +75,10 @@ class _ReadingInBfloat16:
 def frozen_start(policy: TokenPolicy) -> TokenPolicy:
     """The policy with a transformer of its own, which stays as it is now; all else is shared."""
     start: Any = copy.copy(policy)
-    start.transformer = copy.deepcopy(policy.transformer).requires_grad_(False)
+    if isinstance(policy, DirectDrawing):
+        # Its transformer is that of the policy behind it.
+        start.policy = frozen_start(start.policy)
+    else:
+        start.transformer = copy.deepcopy(policy.transformer).requires_grad_(False)
     kept: TokenPolicy = start
     return kept

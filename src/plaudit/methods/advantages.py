@@ -17,9 +17,9 @@ EPS = 1e-6
 
 
 def batch_advantages(scores: Tensor) -> Tensor:
-    """Each score (B,) against the mean and spread of all."""
+    """Each score (B,) against the mean and spread of all; 0 if all are the same."""
     scores = scores.float()
-    return (scores - scores.mean()) / (scores.std(correction=0) + EPS)
+    return ((scores - scores.mean()) / (scores.std(correction=0) + EPS)).masked_fill(_equals(scores), 0.0)
 
 
 def group_advantages(scores: Tensor, *, scaled: bool = True) -> Tensor:
@@ -33,7 +33,8 @@ def group_advantages(scores: Tensor, *, scaled: bool = True) -> Tensor:
     group = scores.shape[1]
     if group < 2:
         raise ValueError(f"group advantages compare at least 2 images of a prompt, got {group}")
-    centred = (scores - scores.mean(dim=1, keepdim=True)) * group / (group - 1)
+    away = (scores - scores.mean(dim=1, keepdim=True)).masked_fill(_equals(scores), 0.0)
+    centred = away * group / (group - 1)
     return centred / (scores.std(dim=1, keepdim=True, correction=0) + EPS) if scaled else centred
 
 
@@ -62,7 +63,8 @@ class GroupScale:
     def __call__(self, scores: Tensor) -> Tensor:
         """Advantages (P, G), float32; the scores' spread is remembered."""
         centred = group_advantages(scores, scaled=False)
-        spread = scores.float().std(dim=1, keepdim=True, correction=0)
+        scores = scores.float()
+        spread = scores.std(dim=1, keepdim=True, correction=0).masked_fill(_equals(scores), 0.0)
         mean = float(spread.mean())
         self._usual = self.kept * self._usual + (1 - self.kept) * mean if self._usual else mean
         return centred / (spread.clamp_min(self.floor * self._usual) + EPS)
@@ -89,7 +91,7 @@ class RunningAdvantages:
 
     def __call__(self, scores: Tensor, prompts: Sequence[int]) -> Tensor:
         """Advantages (B,) of scores (B,) of the prompts with these numbers; the scores are remembered."""
-        values = scores.double().tolist()
+        values = scores.cpu().double().tolist()
         for prompt, value in zip(prompts, values, strict=True):
             self._kept.setdefault(prompt, deque(maxlen=self.size)).append(value)
         batch = torch.tensor(values, dtype=torch.float64)
@@ -116,3 +118,8 @@ class RunningAdvantages:
             number: deque(part.tolist(), maxlen=self.size)
             for number, part in zip(state["prompts"].tolist(), parts, strict=True)
         }
+
+
+def _equals(scores: Tensor) -> Tensor:
+    """Whether all of the last axis are the same, (..., 1): rounding may give them a mean beside them, and a spread."""
+    return (scores == scores[..., :1]).all(dim=-1, keepdim=True)

@@ -87,6 +87,8 @@ class ArGrpoConfig:
                 raise BadConfig(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.instance_weight == self.distribution_weight == 0:
             raise BadConfig("there is nothing to follow: instance_weight and distribution_weight are both 0")
+        if not 0 < self.advantage_clip < math.inf:
+            raise BadConfig(f"advantage_clip must be a positive number, got {self.advantage_clip}")
         if not 0 < self.clip < 1:
             raise BadConfig(f"clip must lie between 0 and 1, got {self.clip}")
         if not 0 <= self.entropy_target < 1:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.float64 import float64_device, precise
 from plaudit.core.random_streams import stream
 from plaudit.core.team import Team
 from plaudit.generators.plan_policy import PlanPolicy, Texts, given
@@ -176,8 +177,8 @@ class PlanSft:
         sums = torch.zeros(2, dtype=torch.float64)
         for rows in own.split(config.batch_size):
             losses = self._losses(chosen[rows], dropped[rows])
-            (self._weighted(losses) / counts.sum()).backward()
-            sums += losses.detach().double().cpu()
+            (precise(self._weighted(losses)) / counts.sum()).backward()
+            sums += losses.detach().cpu().double()
         norm = self.learner.step()
         self.learner.end(self.done)
         self.done += 1
@@ -197,7 +198,7 @@ class PlanSft:
         with torch.no_grad(), self.learner.averaged():
             for some in self.looked_at.split(self.config.batch_size):
                 none = torch.zeros(len(some), dtype=torch.bool)
-                sums += self._losses(some, none).double().cpu()
+                sums += self._losses(some, none).cpu().double()
                 counts += self._own_counts(some, none)
         return self._means(sums, counts)
 
@@ -236,7 +237,7 @@ class PlanSft:
 
     def _counts(self, chosen: Tensor, dropped: Tensor) -> Tensor:
         """Words and tokens (2,) that an update learns from, on all processes."""
-        counts = self._own_counts(chosen, dropped).to(self.policy.device)
+        counts = self._own_counts(chosen, dropped).to(float64_device(self.policy.device))
         self.team.add([counts])
         return counts
 

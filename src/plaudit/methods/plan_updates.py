@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from plaudit.core.float64 import float64_device, precise
 from plaudit.core.team import Team
 from plaudit.generators.plan_policy import Response
 from plaudit.methods.plan_losses import Segment, SegmentLoss
@@ -79,7 +80,7 @@ class SegmentSums:
         learned = segment.learned
         values = (segment.found.entropies, found.divergence, found.apart.abs(), found.outside)
         self.sums[0] += int(learned.sum())
-        self.sums[1:5] += torch.stack([value.detach().double()[learned].sum().cpu() for value in values])
+        self.sums[1:5] += torch.stack([precise(value.detach()[learned]).sum().cpu() for value in values])
         self.sums[5] += int((segment.sampled & ~learned).sum())
 
 
@@ -96,7 +97,7 @@ class PlanSums:
 
     def over(self, team: Team, device: torch.device) -> "PlanSums":
         """Those of all processes together."""
-        both = torch.stack([self.words.sums, self.tokens.sums]).to(device)
+        both = torch.stack([self.words.sums, self.tokens.sums]).to(float64_device(device))
         team.add([both])
         whole = PlanSums()
         whole.words.sums, whole.tokens.sums = both.cpu()

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.float64 import float64_device
 from plaudit.core.random_streams import noise_for, stream
 from plaudit.core.team import Team
 from plaudit.generators.denoising import Denoising, Rule, check_rule, check_start
@@ -371,7 +372,7 @@ class _Seen:
 
     def means(self, team: Team, count: int, device: torch.device) -> dict[str, float]:
         """Means over all processes' images, `count` of them."""
-        found = torch.stack([value.double().cpu() for value in self._sums.values()]).to(device)
+        found = torch.stack([value.double().cpu() for value in self._sums.values()]).to(float64_device(device))
         team.add([found])
         return {name: float(value) / count for name, value in zip(self._sums, found.cpu(), strict=True)}
 

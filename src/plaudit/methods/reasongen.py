@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.float64 import precise
 from plaudit.core.random_streams import stream
 from plaudit.core.team import Team
 from plaudit.generators.plan_policy import PlanPolicy, Response, ScoredResponse, Texts, joined
@@ -329,7 +330,7 @@ class ReasonGen:
     def _lengths(self, batch: _Batch) -> dict[str, Any]:
         """Of the plans that were learned from, on all processes."""
         words, cut = plan_lengths(batch.response)
-        sums = torch.stack([words.double().sum(), cut.double().sum()])
+        sums = torch.stack([precise(words).sum(), precise(cut).sum()])
         self.team.add([sums])
         plan_words, cut_plans = (sums / len(batch.numbers)).tolist()
         return {"plan_words": plan_words, "cut_plans": cut_plans}

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -96,7 +96,20 @@ class RlcmConfig:
             raise BadConfig(f"kl_weight must be at least 0, got {self.kl_weight}")
         if self.reward_threads < 0:
             raise BadConfig(f"reward_threads must be at least 0 (none), got {self.reward_threads}")
+        for name, choices in (("comparison", Comparison), ("objective", Objective)):
+            if getattr(self, name) not in get_args(choices):
+                raise BadConfig(f"{name} is {' or '.join(get_args(choices))}, got {getattr(self, name)!r}")
         self.learning()
+        self._check_comparison()
+
+    def _check_comparison(self) -> None:
+        if self.comparison == "running" and self.min_count < 1:
+            raise BadConfig(f"min_count must be at least 1, got {self.min_count}")
+        if self.comparison == "running" and self.min_count > self.buffer_size:
+            raise BadConfig(
+                f"no prompt could ever be compared with its recent rewards: buffer_size {self.buffer_size} are kept, "
+                f"and min_count {self.min_count} are needed; raise buffer_size or lower min_count"
+            )
         if self.comparison == "group" and self.images_per_prompt < 2:
             raise BadConfig("the group comparison needs at least 2 images per prompt; or compare running or batch")
         if self.objective == "rebel" and self.images_per_prompt != 2:

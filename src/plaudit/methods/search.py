@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.float64 import precise
 from plaudit.core.random_streams import stream
 from plaudit.generators.generator import NoiseGenerator
 from plaudit.methods.losses import least_penalty, norm_penalty, norms
@@ -232,7 +233,7 @@ def _generation(scorer: _Scorer, rows: Rows, strategies: Sequence[Any], config: 
         for part in torch.arange(len(noise)).split(config.batch_size)
     ]
     found = _joined(chunks)
-    totals = found.total.view(len(rows), config.population).double()
+    totals = precise(found.total.view(len(rows), config.population))
     # A score that is not a number is worse than any other; CMA-ES ranks, so how much worse does not matter.
     losses = torch.where(torch.isfinite(totals), -totals, torch.finfo(torch.float64).max).cpu()
     for strategy, candidates, loss in zip(strategies, asked, losses.tolist(), strict=True):
@@ -258,7 +259,7 @@ def _strategy(rows: Rows, place: int, start: Tensor, config: SearchConfig) -> An
         "seed": math.nan,
         "verbose": -9,
     }
-    return cma.CMAEvolutionStrategy(start.flatten().double().cpu().numpy(), config.spread, options)
+    return cma.CMAEvolutionStrategy(start.flatten().cpu().double().numpy(), config.spread, options)
 
 
 def on_shell(noise: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from plaudit.core.float64 import float64_device, precise
 from plaudit.core.team import Team
 from plaudit.generators.token_rollout import Scored
 
@@ -62,7 +63,7 @@ class TokenSums:
         """Of b images: (b, T) each."""
         values = (found.entropies, divergence, apart.abs())
         self._sums[0] += found.entropies.numel()
-        self._sums[1:4] += torch.stack([value.detach().double().sum().cpu() for value in values])
+        self._sums[1:4] += torch.stack([precise(value.detach()).sum().cpu() for value in values])
 
     def see_ratios(self, moved: Tensor, clip: float) -> None:
         """Log-ratios, of tokens or images."""
@@ -71,7 +72,7 @@ class TokenSums:
 
     def means(self, team: Team, device: torch.device) -> dict[str, float]:
         """Over all processes."""
-        sums = self._sums.to(device)
+        sums = self._sums.to(float64_device(device))
         team.add([sums])
         count, entropy, kl, off_policy, ratios, outside = sums.tolist()
         return {

@@ -19,6 +19,7 @@ from plaudit.rewards.specs import Normalisation
 HORIZON = 10_000
 """scores that the running mean remembers: older ones fade"""
 EPS = 1e-6
+ENDS = ("amin", "amax")
 
 
 class Normalised:
@@ -63,7 +64,7 @@ class Normalised:
 
     def see(self, scores: Tensor) -> None:
         """Learn from raw scores (N,), all finite."""
-        values = scores.detach().double().cpu()
+        values = scores.detach().cpu().double()
         count, mean = len(values), float(values.mean())
         squares, gap = float((values - mean).square().sum()), mean - self._mean
         # Two sets' sums of squares join exactly (Chan et al. 1979); what is older than the horizon weighs less.
@@ -92,6 +93,8 @@ def by_group(scores: Tensor, groups: Tensor) -> Tensor:
     _, place = groups.to(scores.device).unique(return_inverse=True)
     count = torch.bincount(place).to(scores)
     mean = torch.zeros_like(count).index_add(0, place, scores) / count
-    away = scores - mean[place]
+    # The mean of equals may be off by a rounding, and their spread be no more than that.
+    low, high = (torch.zeros_like(count).scatter_reduce(0, place, scores, it, include_self=False) for it in ENDS)
+    away = (scores - mean[place]).masked_fill((low == high)[place], 0.0)
     std = (torch.zeros_like(count).index_add(0, place, away.square()) / count).sqrt()
     return away / (std[place] + EPS)
