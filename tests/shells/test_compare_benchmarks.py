@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 from tiny_detectors import save_owlv2
 from tiny_lists import write_lists
 
+import plaudit.shells.compare
 from plaudit.shells.cli import main
 
 
@@ -49,6 +51,31 @@ def test_another_detector_is_another_comparison(line, tmp_path, capsys):
     assert main([*line, "--detector", str(other)]) == 1
     assert "holds a comparison with another scorer; choose another --out" in capsys.readouterr().err
     assert (tmp_path / "out/comparison.json").read_text() == before
+
+
+def test_a_folder_that_does_not_say_who_judged_is_not_gone_on_with(line, tmp_path, capsys):
+    line += ["--detector", str(save_owlv2(tmp_path / "owlv2"))]
+    assert main(line) == 0
+    file = tmp_path / "out/comparison.json"
+    content = json.loads(file.read_text())
+    del content["settings"]["scorer"]
+    file.write_text(json.dumps(content))
+    assert main(line) == 1
+    assert "does not say who judged its pictures" in capsys.readouterr().err
+
+
+def test_a_system_that_does_not_fit_is_said_in_a_few_words(line, tmp_path, capsys, monkeypatch):
+    def full(bench, entrant, *_):
+        if entrant.method == "best-of-n":
+            raise torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"
+            )
+        return draw(bench, entrant, *_)
+
+    draw = plaudit.shells.compare.draw_entrant
+    monkeypatch.setattr(plaudit.shells.compare, "draw_entrant", full)
+    assert main([*line, "--detector", str(save_owlv2(tmp_path / "owlv2"))]) == 1
+    assert "failed: the GPU is out of memory (2.00 GiB more were wanted); the others go on\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suite", ["pocket", "partiprompts"])

@@ -120,24 +120,31 @@ def test_a_training_that_draws_more_at_once_is_advised_both_sizes(config, advice
 
 
 @pytest.mark.parametrize(
-    ("name", "advice"),
+    ("line", "advice"),
     [
-        ("evaluate", "; take a smaller --batch-size or --memory GB or --device cpu; what --out holds already is kept"),
-        ("score", "; take a smaller --batch-size or --device cpu; what --out holds already is kept"),
-        ("check", "; take --device cpu"),
-        ("list", ""),
+        ("evaluate pocket", "; take a smaller --batch-size or --memory GB or --device cpu"),
+        (
+            "evaluate pocket --out mine",
+            "; take a smaller --batch-size or --memory GB or --device cpu; what --out holds already is kept",
+        ),
+        # Whose memory is not planned.
+        ("evaluate pocket --model pocket-llamagen-t2i", "; take a smaller --batch-size or --device cpu"),
+        ("score a.png --prompt b", "; take a smaller --batch-size or --device cpu"),
+        ("reproduce r0", "; what --out holds already is kept"),
+        ("check reward hps", "; take --device cpu"),
+        ("list rewards", ""),
     ],
 )
-def test_any_command_without_memory_is_one_sentence(name, advice, monkeypatch, capsys):
+def test_any_command_without_memory_is_one_sentence(line, advice, monkeypatch, capsys):
     import dataclasses
 
     def run(_):
         raise FULL
 
+    name = line.split()[0]
     failing = dataclasses.replace(COMMANDS.find(name).resolve(), run=run)
-    monkeypatch.setattr(cli, "parse", lambda *_: None)
     monkeypatch.setattr(type(COMMANDS.find(name)), "resolve", lambda _: failing)
-    assert main([name]) == 1
+    assert main(line.split()) == 1
     expected = f"plaudit: the GPU is out of memory (20.00 MiB more were wanted){advice}\n"
     assert capsys.readouterr().err == expected
 

@@ -143,6 +143,7 @@ def test_a_file_brings_no_run_of_its_own(name, capsys):
     ],
 )
 def test_a_run_goes_on_with_its_own_settings_whatever_a_file_says(content, leave_out, capsys):
+    Path("more.txt").write_text("a cat\n")
     err = said_of(content, "--resume", "run", name="generate", capsys=capsys)
     says = f"--resume continues a run with its own settings; leave {leave_out} out, of 'c.yaml' too"
     assert err == f"plaudit: {says}\n"
@@ -157,6 +158,21 @@ def test_a_file_beside_resume_may_say_what_the_run_says_and_what_no_picture_depe
     assert {name: getattr(options, name) for name in own} == {**own, "batch_size": 16}
     assert (options.json, options.device, options.resume) == (True, "cpu", Path("run"))
     assert parse(command, ["--resume", "run", "--config", "c.yaml", "--batch-size", "2"]).batch_size == 2
+
+
+@pytest.mark.usefixtures("run")
+def test_the_file_that_a_run_was_begun_with_may_stay_beside_resume(capsys):
+    """It names the run's folder and whence its prompts are, which no run records."""
+    Path("all.txt").write_text("a fox\n")
+    for content in ("out: run\nprompts_file: all.txt\nseed: 9", "out: ./run/\nprompts: [a fox]"):
+        options = read(content, "--resume", "run")
+        assert (options.prompts, options.prompts_file, options.out) == (("a fox",), None, None)
+    Path("all.txt").write_text("a fox\na cat\n")
+    assert "leave --prompts out" in said_of("prompts_file: all.txt", "--resume", "run", name="generate", capsys=capsys)
+    assert "leave --out out" in said_of("out: other", "--resume", "run", name="generate", capsys=capsys)
+    Path("all.txt").write_text("a fox\n")
+    said = said_of("prompts: [a fox]\nprompts_file: all.txt", "--resume", "run", name="generate", capsys=capsys)
+    assert "leave --prompts out" in said
 
 
 @pytest.mark.usefixtures("run")

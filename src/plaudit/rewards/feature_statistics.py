@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.float64 import precise
 from plaudit.core.team import Team
 from plaudit.core.whole_files import write_whole
 from plaudit.rewards.feature_nets import FeatureNet
@@ -38,7 +39,7 @@ class Moments:
     @classmethod
     def of(cls, features: Tensor) -> Self:
         """Those of features (N, D). Raises BadConfig if any is not finite."""
-        wide = features.detach().double()
+        wide = precise(features.detach())
         if not wide.isfinite().all():
             raise BadConfig("moments need finite features; look for NaN in the pictures")
         if not len(wide):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.float64 import float64_device
 from plaudit.core.team import Team
 from plaudit.rewards.feature_nets import FeatureNet
 from plaudit.rewards.feature_statistics import FeatureSet, Moments, check_same_net
@@ -150,8 +151,7 @@ class LeaveOneOutFID:
     def score_features(self, features: Tensor, team: Team | None = None) -> Tensor:
         """Scores (B,) float32 of finite features (B, D), this process's part; then remembers them."""
         team = team or Team()
-        # Apple's GPUs have no float64.
-        rows = features.detach().cpu() if features.device.type == "mps" else features.detach()
+        rows = features.detach().to(float64_device(features.device))
         batch = Moments.of(rows).to(rows.device).over(team)
         if batch.count < 2:
             raise BadConfig(f"leaving one picture out needs at least 2 in all, got {batch.count}")

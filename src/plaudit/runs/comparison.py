@@ -106,6 +106,11 @@ class ComparisonFolder:
         if not isinstance(found, dict) or not {"settings", "plan", "entrants"} <= set(found):
             raise BadConfig(f"{str(file)!r} is damaged; choose another --out, or delete it")
         there, asked = found["settings"], json.loads(json.dumps(self.content["settings"]))
+        if "scorer" in asked and "scorer" not in there:
+            raise BadConfig(
+                f"{str(self.path)!r} does not say who judged its pictures, as folders of before do not; choose another "
+                "--out"
+            )
         if there != asked:
             other = sorted(name for name in {*there, *asked} if there.get(name) != asked.get(name))
             raise BadConfig(

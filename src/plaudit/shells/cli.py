@@ -186,15 +186,28 @@ def _run(arguments: list[str]) -> int:
     try:
         return command.run(options)
     except full_memory() as error:
-        raise PlauditError(what_lacked(error) + _with_less_memory(command)) from error
+        raise PlauditError(what_lacked(error) + _with_less_memory(command, options)) from error
 
 
-def _with_less_memory(command: Command) -> str:
+def _with_less_memory(command: Command, options: object) -> str:
     """What of the command's flags takes less memory, as the rest of a sentence."""
     known = {field.name for field in fields(command.options)}
+    if "memory" in known and _draws_tokens(options):
+        known.remove("memory")
+    # All that a reproduction measures is kept, in a folder of its own if none is named.
+    keeps = getattr(options, "out", None) is not None or command.name == "reproduce"
     ways = {"batch_size": "a smaller --batch-size", "memory": "--memory GB", "device": "--device cpu"}
     found = " or ".join(way for name, way in ways.items() if name in known)
-    return (f"; take {found}" if found else "") + ("; what --out holds already is kept" if "out" in known else "")
+    return (f"; take {found}" if found else "") + ("; what --out holds already is kept" if keeps else "")
+
+
+def _draws_tokens(options: object) -> bool:
+    """Whether what is drawn with is a model whose memory is not planned."""
+    from plaudit.generators.table import draws_tokens
+    from plaudit.shells.drawing import chosen_model
+    from plaudit.shells.options import DrawingOptions
+
+    return isinstance(options, DrawingOptions) and draws_tokens(chosen_model(options).model)
 
 
 def find_command(arguments: list[str]) -> tuple[Entry, list[str]]:

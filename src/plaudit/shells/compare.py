@@ -220,10 +220,12 @@ def _kept_apart(names: Sequence[str], failed: dict[str, str]) -> "Iterator[None]
     """What goes wrong with some systems is noted, and the others go on."""
     import torch
 
+    from plaudit.core.full_memory import what_lacked
+
     try:
         yield
     except (PlauditError, OSError, torch.OutOfMemoryError) as error:
-        reason = " ".join(str(error).split())
+        reason = what_lacked(error) if isinstance(error, torch.OutOfMemoryError) else " ".join(str(error).split())
         failed |= dict.fromkeys(names, reason)
         print(f"plaudit: {' and '.join(names)} failed: {reason}; the others go on", file=sys.stderr)
 

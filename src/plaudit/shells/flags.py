@@ -77,9 +77,11 @@ def parse(command: Command, arguments: Sequence[str]) -> Any:
     said: dict[str, Any] = {}
     if typed.get("config") is not None:
         # Not at the top: the settings' reader builds on this module, and most command lines have no such file.
-        from plaudit.shells.settings_files import read_settings
+        from plaudit.shells.settings_files import less_of_the_run, read_settings
 
         said = read_settings(typed["config"], command.options)
+        if typed.get("resume") and command.recorded:
+            said = less_of_the_run(said, command.recorded(typed), folder=Path(typed["resume"]))
     settings = {**_repeated(command, arguments, typed, said), **said}
     values = _values(command, arguments, settings) if settings else typed
     values.pop("config", None)

@@ -38,6 +38,23 @@ def read_settings(path: str, options: type) -> dict[str, Any]:
     return settings
 
 
+def less_of_the_run(said: Mapping[str, Any], own: Mapping[str, Any], *, folder: Path) -> dict[str, Any]:
+    """What a file says, but for what no run records and the file says of this one: its folder, and whence its prompts.
+
+    Raises BadConfig if the file with prompts cannot be read.
+    """
+    from plaudit.shells.generate import read_prompts
+
+    other = dict(said)
+    if "out" in said and Path(said["out"]).expanduser().resolve() == folder.expanduser().resolve():
+        del other["out"]
+    if said.get("prompts_file") is not None:
+        prompts = (*said.get("prompts", ()), *read_prompts(Path(said["prompts_file"])))
+        if [prompt.strip() for prompt in prompts] == list(own.get("prompts", ())):
+            other = {name: value for name, value in other.items() if name not in ("prompts", "prompts_file")}
+    return other
+
+
 def _content(path: str) -> Mapping[Any, Any]:
     import yaml
 

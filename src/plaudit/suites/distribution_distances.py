@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.float64 import precise
 from plaudit.rewards.feature_statistics import Moments
 
 CMMD_SIGMA = 10.0
@@ -181,7 +182,7 @@ def _finite(features: Tensor, *, at_least: int = 2) -> Tensor:
     """The features in float64. Raises BadConfig if they are too few, or not finite."""
     if features.dim() != 2 or len(features) < at_least:
         raise BadConfig(f"features of at least {at_least} images are needed, (N, D); got {tuple(features.shape)}")
-    wide = features.detach().double()
+    wide = precise(features.detach())
     if not wide.isfinite().all():
         bad = int((~wide.isfinite().all(dim=1)).sum())
         raise BadConfig(f"the features of {bad} of {len(wide)} images are not finite; look for NaN in the pictures")

@@ -21,6 +21,7 @@ from plaudit.claims.ar_grpo.models import Bench
 from plaudit.claims.ar_grpo.plan import Measure
 from plaudit.claims.scored_pictures import feature_set, features_seen, raw_scores
 from plaudit.core.errors import BadConfig
+from plaudit.core.float64 import precise
 from plaudit.core.whole_files import write_whole
 from plaudit.generators.token_policy import Sampling, TokenPolicy
 from plaudit.generators.token_rollout import draw_tokens, score_tokens, uniforms_for
@@ -96,7 +97,7 @@ class Panel:
                 images.append(policy.decode(tokens).cpu())
                 seconds += time.monotonic() - started
                 scored = score_tokens(policy, tokens, condition, sampling=sampling)
-                entropy += float(scored.entropies.double().mean(dim=1).sum())
+                entropy += float(precise(scored.entropies).mean(dim=1).sum())
         return Drawn(
             images=torch.cat(images), entropy=entropy / len(rows) / math.log(policy.vocabulary),
             seconds=seconds / len(rows),
