@@ -1,12 +1,16 @@
 """A model in few steps: its grid, its contract, and the same pictures by diffusers' own pipeline."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from tiny_families import FAMILIES, load_tiny
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.denoising import denoising_of, shifted
 from plaudit.generators.few_steps import FewSteps
 from plaudit.generators.generator import NoiseGenerator
+from plaudit.generators.offloading import move_generator
 from plaudit.generators.stable_diffusion import StableDiffusion
 from plaudit.generators.table import load_generator
 
@@ -91,3 +95,17 @@ def test_diffusers_draws_the_same_at_the_grids_times(sd_folder, sd, shift):
         width=size,
     ).images  # fmt: skip
     assert torch.allclose(ours, theirs, atol=2e-3)
+
+
+@pytest.mark.parametrize("family", ["sd", "sd3"])
+def test_all_that_it_holds_goes_where_it_shall_work(sd, family, tmp_path):
+    """On the "meta" device: tables that stay behind cannot be looked up by indices there."""
+    few = FewSteps(sd if family == "sd" else load_tiny(FAMILIES["sd3"](tmp_path / "sd3"), "sd3"), steps=2)
+    condition = few.encode(PROMPTS)
+    move_generator(few, "meta")
+    held = [it for it in vars(few.denoising).values() if isinstance(it, torch.Tensor)]
+    assert (len(held) > 0) == (family == "sd")
+    assert all(it.is_meta for it in (*held, few.grid.time, few.grid.signal, few.grid.noise))
+    assert few.denoising.device.type == few.device.type == "meta"
+    parts = {name: value.to("meta") for name, value in vars(condition).items()}
+    assert few.sample(torch.empty(2, *few.noise_shape, device="meta"), replace(condition, **parts)).is_meta

@@ -9,6 +9,7 @@ from tiny_lists import write_lists
 
 import plaudit.shells.drawing
 import plaudit.suites.geneval
+from plaudit.core.errors import BadConfig
 from plaudit.shells.cli import main
 from plaudit.shells.evaluate import about
 from plaudit.shells.evaluation_table import as_table
@@ -167,6 +168,21 @@ def test_a_scorer_that_is_missing_is_told_before_anything_is_drawn(
     assert main(["evaluate", *line.split(), "--model", str(sd_folder), "--lists", str(lists), "--out", str(out)]) == 1
     assert missing in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_who_scores_is_there_before_the_memory_that_is_left_is_planned(sd_folder, lists, monkeypatch):
+    done = []
+    monkeypatch.setattr("plaudit.suites.geneval.geneval_scorer", lambda **_: done.append("scorer") or (lambda *_: []))
+
+    def plan(*_, **__):
+        done.append("plan")
+        raise BadConfig("it is enough")
+
+    monkeypatch.setattr("plaudit.shells.fitting.fit_memory", plan)
+    for method in ("none", "reno"):
+        line = ["evaluate", "geneval", "--model", str(sd_folder), "--lists", str(lists), "--method", method]
+        assert main(line) == 1
+    assert done == ["scorer", "plan"] * 2
 
 
 @pytest.mark.usefixtures("nothing_here", "scored")

@@ -1,6 +1,7 @@
 """What a run says of its memory before it starts, and what it does to fit."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -201,3 +202,26 @@ def test_settings_reach_the_generator(folder):
     fit.put_to_work(generator)
     assert generator.decoding.slicing
     assert generator.denoiser.is_gradient_checkpointing
+
+
+def test_rewards_that_are_there_take_nothing_of_what_is_free(folder, monkeypatch, capsys):
+    """They are in the plan, and in what the GPU says is used: counted once."""
+    monkeypatch.setattr(Simulation, "reward_weights", lambda _: 2 * GB)
+    monkeypatch.setattr("plaudit.core.devices.free_memory", lambda _: 20 * GB)
+    monkeypatch.setattr("plaudit.generators.memory.has_fast_bfloat16", lambda device: device.type == "cuda")
+    options, chosen = options_for(folder), choose(folder)
+    said = {}
+    for there in (False, True):
+        fit_memory(options, chosen, GPU, images=2, rewards_there=there)
+        said[there] = float(re.search(r"of ([\d.]+) GB", capsys.readouterr().err)[1])
+    assert said[True] - said[False] == pytest.approx(2, abs=0.011)
+
+
+def test_what_torch_keeps_of_models_that_are_gone_is_free(monkeypatch):
+    from plaudit.core.devices import free_memory
+
+    told = {"mem_get_info": (5, 100), "memory_reserved": 40, "memory_allocated": 30}
+    for name, value in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert free_memory(GPU) == 5 + 40 - 30
+    assert free_memory(CPU) is None

@@ -21,8 +21,11 @@ def best_device() -> torch.device:
 def free_memory(device: torch.device) -> int | None:
     """The bytes of a GPU's memory that nothing uses yet; None for a CPU."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What torch keeps of models that are gone it uses again, and the driver counts it as used.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     if device.type == "mps":
+        torch.mps.empty_cache()
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     return None
 

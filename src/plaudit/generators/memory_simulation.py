@@ -73,13 +73,16 @@ class Simulation:
             networks = (self.generator.denoiser, self.generator.vae)
             encoders = self.generator.text_encoders
             size = visiting_bytes if offload == "blocks" else bytes_of
-            judges = (it.weights if it.network is None else bytes_of(it.network) for it in self.rewards)
-            resident = sum(map(size, networks)) + sum(judges)
+            resident = sum(map(size, networks)) + self.reward_weights()
             if offload is None:
                 resident += sum(map(bytes_of, encoders))
             visiting = max(map(visiting_bytes, encoders), default=0) if offload else 0
             self._weights[offload] = (resident, resident + visiting)
         return self._weights[offload]
+
+    def reward_weights(self) -> int:
+        """The bytes of the rewards' weights."""
+        return sum(it.weights if it.network is None else bytes_of(it.network) for it in self.rewards)
 
     def use(self, settings: MemorySettings, batch_size: int, *, gradient: bool = True, lean: bool = True) -> MemoryUse:
         """What a step for so many images uses beside all weights, run as it is.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from plaudit.core.errors import BadConfig
 from plaudit.generators.decoding import LatentGenerator
+from plaudit.generators.denoising import Denoising
 from plaudit.generators.recomputing import recomputed
 
 HOME = torch.device("cpu")
@@ -180,9 +181,9 @@ def _wait_for(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def _move_own_tensors(owner: Any, device: torch.device) -> None:
-    """What a generator holds beside its networks: times, sizes, conditions; also those of one inside it."""
+    """What a generator holds beside its networks: times, sizes, conditions; also those of what is inside it."""
     for name, value in list(vars(owner).items()):
-        if isinstance(value, LatentGenerator):
+        if isinstance(value, (LatentGenerator, Denoising)):
             _move_own_tensors(value, device)
         elif not isinstance(value, nn.Module):
             setattr(owner, name, _moved(value, device))

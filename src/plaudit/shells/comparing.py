@@ -45,7 +45,7 @@ class Bench:
     seed: int
     batch_size: int
     memory: float | None = None
-    _loaded: "tuple[tuple[str, int | None], NoiseGenerator, dict[str, Any], Fit | None] | None" = field(
+    _loaded: "tuple[tuple[Any, ...], NoiseGenerator, dict[str, Any], Fit | None] | None" = field(
         default=None, repr=False
     )
 
@@ -66,13 +66,16 @@ class Bench:
     ) -> "tuple[NoiseGenerator, dict[str, Any], Fit | None]":
         """The generator, where it comes from, and how it fits; the last one if it is the same."""
         from plaudit.shells.drawing import check_model, chosen_model, load_model
-        from plaudit.shells.fitting import fit_memory
+        from plaudit.shells.fitting import fit_memory, follows_gradient
 
-        key = (entrant.model, entrant.sampling_steps)
+        # What fits is planned for what is followed, and how.
+        fitted = self.device.type != "cpu" or self.memory is not None
+        planned = (follows_gradient(options), options.reward) if fitted else None
+        key = (entrant.model, entrant.sampling_steps, planned)
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # before the next is loaded, so that two are never there at once
             check_model(options)
-            fit = fit_memory(options, chosen_model(options), self.device)
+            fit = fit_memory(options, chosen_model(options), self.device, rewards_there=True)
             self._loaded = (key, *load_model(options, self.device, fit), fit)
         return self._loaded[1:]
 

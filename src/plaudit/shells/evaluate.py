@@ -67,10 +67,14 @@ def run(options: EvaluateOptions) -> int:
     count = suite.images_per_prompt if options.images_per_prompt is None else options.images_per_prompt
     options = replace(options, images_per_prompt=count)
     every = rows_to_draw(suite, num_prompts=options.prompts, images_per_prompt=count, categories=options.category)
+    wanted = [suite.prompts[row // count] for row in every]
+    if not is_board(options.suite):
+        # Who scores is there before the memory that is left is planned. A board's rewards are part of the plan.
+        suite.get_ready(wanted)
     drawing = _drawing(options, suite, count)
     suite, sources = drawing.suite, drawing.sources
     # What is missing is told now, and not when the first batch is drawn and lost.
-    suite.get_ready([suite.prompts[row // count] for row in every])
+    suite.get_ready(wanted)
     if scorer := scorer_sources(suite):
         sources = {**sources, "scorer": scorer}
     from plaudit.runs.evaluation import EvaluationFolder

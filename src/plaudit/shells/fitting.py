@@ -57,12 +57,14 @@ class Fit:
 
 
 def fit_memory(
-    options: DrawingOptions, chosen: "Chosen", device: "torch.device", *, images: int | None = None
-) -> Fit | None:
+    options: DrawingOptions, chosen: "Chosen", device: "torch.device", *, images: int | None = None,
+    rewards_there: bool = False,
+) -> Fit | None:  # fmt: skip
     """What makes the run fit, told on stderr; None where there is nothing to fit, in no time.
 
     That is on a CPU, and for pocket models, unless --memory asks for it. `images`: how many are to be drawn, if fewer
-    than a batch. Raises BadConfig if nothing makes a single image fit.
+    than a batch. `rewards_there`: the rewards' weights are on the device already, and so not in what is free of it.
+    Raises BadConfig if nothing makes a single image fit.
     """
     if options.memory is not None and not 0 < options.memory < math.inf:
         raise BadConfig(f"--memory is a number of gigabytes, more than 0, got {options.memory:g}")
@@ -84,10 +86,11 @@ def fit_memory(
         )
         return None
     free = free_memory(device)
-    limits = [limit for limit in (options.memory, None if free is None else free / GB) if limit is not None]
-    simulation = _simulation(options, chosen, device) if limits else None
+    simulation = None if options.memory is None and free is None else _simulation(options, chosen, device)
     if simulation is None:
         return None
+    there = simulation.reward_weights() if rewards_there else 0
+    limits = [it for it in (options.memory, None if free is None else (free + there) / GB) if it is not None]
     card = _chosen(simulation, options, min(limits), images=images, shared=device.type != "cuda")
     if card.settings is None:
         raise BadConfig(_nothing_fits(simulation, options, min(limits), shared=device.type != "cuda"))
