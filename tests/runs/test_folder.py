@@ -5,9 +5,9 @@ import torch
 from made_runs import SETTINGS, folder, result
 
 from plaudit.core.errors import BadConfig, PlauditError
+from plaudit.core.picture_files import read_image
 from plaudit.runs import folder as folder_module
 from plaudit.runs.folder import RunFolder, RunStopped
-from plaudit.runs.provenance import read_image
 
 
 def test_a_run_reads_back_as_it_was_written(tmp_path):

@@ -5,9 +5,9 @@ import pytest
 import torch
 from pocket_toys import picture_for
 
+from plaudit.core.picture_files import read_image
 from plaudit.rewards.mix import WeightedSum
 from plaudit.runs.looks import FixedLook, read_looks, sheet, spread_over, unsheet
-from plaudit.runs.provenance import read_image
 
 
 class Brightness:

@@ -10,9 +10,10 @@ from toys import Texture
 
 from plaudit.core.errors import BadConfig, UnknownName
 from plaudit.core.hub import HubFiles
+from plaudit.core.picture_files import read_image
 from plaudit.core.registry import Entry, Registry
 from plaudit.rewards.mix import WeightedSum
-from plaudit.runs.provenance import check_known, checksums, png_bytes, read_image, read_provenance, source_of
+from plaudit.runs.provenance import check_known, checksums, png_bytes, read_provenance, source_of
 
 
 def test_a_picture_tells_how_it_was_made(tmp_path):

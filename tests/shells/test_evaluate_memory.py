@@ -8,11 +8,11 @@ import torch
 from conftest import save_stable_diffusion
 
 import plaudit.shells.drawing
+from plaudit.core.picture_files import read_image
 from plaudit.generators.memory_plan import ALLOWANCE, GB, USABLE, peak_of
 from plaudit.generators.memory_settings import MemorySettings
 from plaudit.generators.memory_simulation import Simulation
 from plaudit.generators.stable_diffusion import StableDiffusion
-from plaudit.runs.provenance import read_image
 from plaudit.shells.cli import main
 
 

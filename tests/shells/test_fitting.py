@@ -10,12 +10,12 @@ import torch
 from conftest import save_stable_diffusion
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.picture_files import read_image
 from plaudit.generators import table
 from plaudit.generators.memory_plan import ALLOWANCE, BY_SPEED, GB, USABLE, peak_of
 from plaudit.generators.memory_settings import MemorySettings
 from plaudit.generators.memory_simulation import Simulation
 from plaudit.generators.tuned import choose
-from plaudit.runs.provenance import read_image
 from plaudit.shells import fitting
 from plaudit.shells.cli import main
 from plaudit.shells.drawing import load_model, set_up

@@ -160,7 +160,7 @@ def test_another_error_of_torchs_shows_its_traceback(line, monkeypatch):
 
 def test_no_torch_is_imported_to_know_its_error():
     code = (
-        "import sys\nfrom plaudit.core.full_memory import full_memory\n"
+        "import sys\nfrom plaudit.core.stops import full_memory\n"
         "assert full_memory() == ()\nassert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -204,7 +204,7 @@ def test_one_process_of_several_that_runs_out_of_memory_stops_the_training(tmp_p
 
 
 def test_an_error_that_does_not_tell_how_much_was_wanted_is_short():
-    from plaudit.core.full_memory import what_lacked
+    from plaudit.core.stops import what_lacked
 
     assert what_lacked(torch.OutOfMemoryError("HIP out of memory")) == "the GPU is out of memory"
     assert what_lacked(FULL) == "the GPU is out of memory (20.00 MiB more were wanted)"

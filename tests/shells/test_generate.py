@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.picture_files import read_image
 from plaudit.runs import folder as folder_module
 from plaudit.runs.folder import RunFolder
-from plaudit.runs.provenance import read_image
 from plaudit.shells.cli import main
 from plaudit.shells.generate import job_of
 from plaudit.shells.options import GenerateOptions

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from plaudit.core.picture_files import read_image
 from plaudit.core.random_streams import noise_for
 from plaudit.generators import told_plans
 from plaudit.generators.janus import Janus
@@ -16,7 +17,7 @@ from plaudit.generators.plan_generator import PlanGenerator
 from plaudit.generators.plan_policy import PlanSampling
 from plaudit.generators.table import load_generator, load_plan_policy
 from plaudit.runs.folder import RunFolder
-from plaudit.runs.provenance import read_image, read_provenance
+from plaudit.runs.provenance import read_provenance
 from plaudit.shells.cli import main
 
 sys.path.append(str(Path(__file__).parents[1] / "generators"))

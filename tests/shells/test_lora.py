@@ -7,8 +7,9 @@ import pytest
 import torch
 from made_trainings import made_training
 
+from plaudit.core.picture_files import read_image
 from plaudit.runs.folder import RunFolder
-from plaudit.runs.provenance import read_image, read_provenance
+from plaudit.runs.provenance import read_provenance
 from plaudit.shells.cli import main
 
 PLAIN = ["--images-per-prompt", "2", "--seed", "3", "--device", "cpu"]

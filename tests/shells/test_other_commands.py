@@ -4,10 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
+from plaudit.core.picture_files import read_image
 from plaudit.pocket.judge import judge
 from plaudit.pocket.prompts import parse
 from plaudit.pocket.render import render
-from plaudit.runs.provenance import png_bytes, read_image
+from plaudit.runs.provenance import png_bytes
 from plaudit.shells.cli import main
 from plaudit.shells.pocket import scene_for
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from plaudit.core.picture_files import read_image
 from plaudit.core.random_streams import noise_for
 from plaudit.generators.table import load_generator
-from plaudit.runs.provenance import read_image
 from plaudit.shells.cli import main
 
 sys.path.append(str(Path(__file__).parents[1] / "generators"))

@@ -6,10 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from plaudit.core.picture_files import read_image
 from plaudit.rewards.mix import WeightedSum
 from plaudit.rewards.table import load_reward
 from plaudit.runs import scoring
-from plaudit.runs.provenance import png_bytes, read_image
+from plaudit.runs.provenance import png_bytes
 from plaudit.runs.scoring import Picture, ScoreFile, score_pictures
 from plaudit.shells.cli import main
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.picture_files import read_image
 from plaudit.generators.llamagen_files import load_llamagen, save_llamagen
 from plaudit.generators.table import GENERATORS, load_generator
 from plaudit.generators.token_generator import TokenGenerator
 from plaudit.generators.token_policy import Sampling
-from plaudit.runs.provenance import read_image
 from plaudit.shells.cli import main
 from plaudit.shells.drawing import sampling_for
 from plaudit.shells.fitting import fit_memory

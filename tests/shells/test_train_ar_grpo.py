@@ -11,6 +11,7 @@ from audited import check_audited
 from safetensors.torch import load_file
 
 from plaudit.core.devices import has_fast_bfloat16
+from plaudit.core.picture_files import read_image
 from plaudit.generators.llamagen_files import save_llamagen
 from plaudit.generators.table import load_generator, load_token_policy
 from plaudit.generators.token_generator import TokenGenerator
@@ -20,7 +21,6 @@ from plaudit.presets.ar_grpo import TASKS
 from plaudit.rewards.loo_fid import LeaveOneOutFID
 from plaudit.runs.checkpoints import Checkpoints
 from plaudit.runs.looks import FixedLook, sheet
-from plaudit.runs.provenance import read_image
 from plaudit.shells.cli import main
 from plaudit.shells.flags import parse
 from plaudit.shells.train_ar_grpo import COMMAND, SECTIONS, ArGrpoOptions, look_sampling, task_of

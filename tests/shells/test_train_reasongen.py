@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from plaudit.core.errors import BadConfig
+from plaudit.core.picture_files import read_image
 from plaudit.generators.plan_generator import PlanGenerator
 from plaudit.generators.plan_policy import PlanSampling
 from plaudit.generators.table import load_generator, load_plan_policy
@@ -22,7 +23,6 @@ from plaudit.runs.checkpoints import Checkpoints
 from plaudit.runs.lineage import follows_rewards
 from plaudit.runs.looks import sheet
 from plaudit.runs.plan_lessons import load_lessons
-from plaudit.runs.provenance import read_image
 from plaudit.shells import train_plans, train_reasongen
 from plaudit.shells.cli import main
 from plaudit.shells.plan_drawing import Drawing

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plaudit.runs.provenance import read_image
+from plaudit.core.picture_files import read_image
 
 ENLARGED = 3
 """screen pixels per pixel of a picture"""

@@ -95,8 +95,13 @@ def draw_pictures(
         uniforms = uniforms_for(list(keys[part]), policy.num_tokens)
         with torch.no_grad():
             tokens = draw_tokens(policy, condition[part], uniforms, sampling).tokens
-            images += [policy.decode(some) for some in tokens.split(decoded or batch_size)]
+            images.append(in_parts(policy.decode, tokens, at_once=decoded or batch_size))
     return torch.cat(images)
+
+
+def in_parts(decode: Callable[[Tensor], Tensor], tokens: Tensor, *, at_once: int) -> Tensor:
+    """Images (B, 3, H, W) of tokens (B, T), so many at once: a picture takes more memory than its tokens."""
+    return torch.cat([decode(some) for some in tokens.split(at_once)])
 
 
 def score_tokens(

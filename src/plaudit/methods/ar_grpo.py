@@ -23,7 +23,7 @@ from plaudit.core.errors import BadConfig
 from plaudit.core.random_streams import stream
 from plaudit.core.team import Team
 from plaudit.generators.token_policy import TokenPolicy
-from plaudit.generators.token_rollout import Drawn, Scored, draw_tokens, score_tokens, uniforms_for
+from plaudit.generators.token_rollout import Drawn, Scored, draw_tokens, in_parts, score_tokens, uniforms_for
 from plaudit.methods.advantages import GroupScale, group_advantages, shared_scale
 from plaudit.methods.ar_grpo_config import ArGrpoConfig
 from plaudit.methods.drawn_at_once import drawn_at_once
@@ -156,8 +156,7 @@ class ArGrpo:
             condition = self.condition[numbers[part].to(policy.device)]
             parts.append(draw_tokens(policy, condition, uniforms, config.sampling()))
             with torch.no_grad():
-                # A picture takes more memory than its tokens: as many at once as are learned from.
-                images += [policy.decode(tokens) for tokens in parts[-1].tokens.split(config.batch_size)]
+                images.append(in_parts(policy.decode, parts[-1].tokens, at_once=config.batch_size))
         drawn = Drawn(
             tokens=torch.cat([part.tokens for part in parts]), log_probs=torch.cat([part.log_probs for part in parts])
         )

@@ -30,7 +30,7 @@ from plaudit.core.random_streams import stream
 from plaudit.core.team import Team
 from plaudit.generators.plan_policy import PlanPolicy, Response, ScoredResponse, Texts, joined
 from plaudit.generators.plan_rollout import draw_responses, score_responses
-from plaudit.generators.token_rollout import Scored, uniforms_for
+from plaudit.generators.token_rollout import Scored, in_parts, uniforms_for
 from plaudit.methods.advantages import group_advantages, shared_scale
 from plaudit.methods.drawn_at_once import drawn_at_once
 from plaudit.methods.entropy import EntropyControl
@@ -208,9 +208,7 @@ class ReasonGen:
             words=config.words_sampling(), image=config.image_sampling(),
         )  # fmt: skip
         with torch.no_grad():
-            # A picture takes more memory than its tokens: as many at once as are learned from.
-            images = [policy.decode(tokens) for tokens in response.tokens.split(config.batch_size)]
-        return response, torch.cat(images)
+            return response, in_parts(policy.decode, response.tokens, at_once=config.batch_size)
 
     def judge(self, batch: _Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Totals (N,) and raw scores of all processes' images. Raises BadConfig for one that is not finite."""

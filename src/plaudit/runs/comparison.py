@@ -23,10 +23,11 @@ import torch
 
 from plaudit import __version__
 from plaudit.core.errors import BadConfig
+from plaudit.core.picture_files import read_image
 from plaudit.runs.evaluation import FILE as EVALUATION
 from plaudit.runs.evaluation import EvaluationFolder
 from plaudit.runs.files import finite, read_json, slug, write_json
-from plaudit.runs.provenance import FORMAT, hardware, read_image, versions
+from plaudit.runs.provenance import FORMAT, hardware, versions
 from plaudit.suites.comparison import ACCURACY, DISTANCE, SCORE, Table
 from plaudit.suites.diversity import in_group_distance
 from plaudit.suites.run import Judged

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from plaudit import __version__
 from plaudit.core.errors import BadConfig, PlauditError
-from plaudit.core.full_memory import full_memory, mendable, what_lacked
+from plaudit.core.stops import full_memory, mendable, what_stopped
 from plaudit.core.whole_files import write_whole
 from plaudit.runs.files import slug, write_json
 from plaudit.runs.provenance import FORMAT, hardware, png_bytes, versions
@@ -133,7 +133,7 @@ class RunFolder:
                 self.set_status("stopped")
             done = len(self.finished_rows())
             raise RunStopped(
-                f"{_reason(error)}; {done} of {total} images are finished and kept in {str(self.path)!r}. "
+                f"{what_stopped(error)}; {done} of {total} images are finished and kept in {str(self.path)!r}. "
                 f"Continue with: plaudit generate --resume {shlex.quote(str(self.path))}"
                 + (less_memory if isinstance(error, full_memory()) else "")
             ) from error
@@ -195,15 +195,3 @@ def claim_free(path: Path) -> Path:
             number += 1
             continue
         return candidate
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped by Ctrl-C"
-    if isinstance(error, full_memory()):
-        return what_lacked(error)
-    if isinstance(error, OSError):
-        where = f" ({str(error.filename)!r})" if error.filename else ""
-        reason = error.strerror or str(error)
-        return f"{reason[:1].lower()}{reason[1:]}{where}"
-    return str(error).rstrip(".")

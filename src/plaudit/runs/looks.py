@@ -117,7 +117,7 @@ class FixedLook:
         """Read from the two files, so that a training that goes on measures what it would have; none without them."""
         import torch
 
-        from plaudit.runs.provenance import read_image
+        from plaudit.core.picture_files import read_image
         from plaudit.suites.diversity import in_group_distance
 
         if not self._file(0, "png").is_file():

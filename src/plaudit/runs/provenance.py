@@ -20,7 +20,6 @@ from plaudit.core.checksums import sha256_of
 from plaudit.core.errors import BadConfig
 from plaudit.core.hub import MODEL_FILES, PIPELINE_FILES, WEIGHTS, HubFiles, cached_folder, commit_of
 from plaudit.core.picture_files import open_picture
-from plaudit.core.picture_files import read_image as read_image
 from plaudit.core.registry import Registry
 from plaudit.rewards.specs import is_code
 from plaudit.runs.files import finite

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaudit.core.errors import BadConfig
-from plaudit.runs.provenance import read_image, read_provenance
+from plaudit.core.picture_files import read_image
+from plaudit.runs.provenance import read_provenance
 from plaudit.runs.records import Opinion, opinions
 
 if TYPE_CHECKING:

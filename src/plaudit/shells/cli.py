@@ -13,8 +13,8 @@ from dataclasses import fields
 
 from plaudit import __version__
 from plaudit.core.errors import PlauditError
-from plaudit.core.full_memory import full_memory, what_lacked
 from plaudit.core.registry import Entry, Registry
+from plaudit.core.stops import full_memory, what_failed, what_lacked
 from plaudit.shells.flags import HELP_FLAGS, Command, WrongUsage, help_page, nearest, parse
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -142,13 +142,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _complain(what_failed(error))
     return FAILED
-
-
-def what_failed(error: OSError) -> str:
-    """An error of the operating system in one sentence: what failed, on which file."""
-    reason = (error.strerror or str(error)).strip()
-    where = f" ({str(error.filename)!r})" if error.filename else ""
-    return " ".join(f"{reason[:1].lower()}{reason[1:]}{where}".split())
 
 
 def overview(entries: Iterable[Entry] = COMMANDS) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from plaudit.core.errors import PlauditError, UnknownName
+from plaudit.core.stops import what_lacked
 from plaudit.shells.comparing import Bench, bidders_of, draw_entrant, settings_for, warm_up
 from plaudit.shells.entrants import Entrant, check_left_out, entrants_of, with_rewards_left_out
 from plaudit.shells.flags import Command, WrongUsage
@@ -219,8 +220,6 @@ def _steps(
 def _kept_apart(names: Sequence[str], failed: dict[str, str]) -> "Iterator[None]":
     """What goes wrong with some systems is noted, and the others go on."""
     import torch
-
-    from plaudit.core.full_memory import what_lacked
 
     try:
         yield

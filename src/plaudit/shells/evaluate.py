@@ -68,13 +68,15 @@ def run(options: EvaluateOptions) -> int:
     options = replace(options, images_per_prompt=count)
     every = rows_to_draw(suite, num_prompts=options.prompts, images_per_prompt=count, categories=options.category)
     wanted = [suite.prompts[row // count] for row in every]
-    if not is_board(options.suite):
-        # Who scores is there before the memory that is left is planned. A board's rewards are part of the plan.
+    # Who scores is there before anything is drawn and lost, and before the memory that is left is planned; but for a
+    # board's rewards, which are part of the plan, and may be the method's.
+    board = is_board(options.suite)
+    if not board:
         suite.get_ready(wanted)
     drawing = _drawing(options, suite, count)
     suite, sources = drawing.suite, drawing.sources
-    # What is missing is told now, and not when the first batch is drawn and lost.
-    suite.get_ready(wanted)
+    if board:
+        suite.get_ready(wanted)
     if scorer := scorer_sources(suite):
         sources = {**sources, "scorer": scorer}
     from plaudit.runs.evaluation import EvaluationFolder

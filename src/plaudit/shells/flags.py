@@ -77,12 +77,10 @@ def parse(command: Command, arguments: Sequence[str]) -> Any:
     said: dict[str, Any] = {}
     if typed.get("config") is not None:
         # Not at the top: the settings' reader builds on this module, and most command lines have no such file.
-        from plaudit.shells.settings_files import less_of_the_run, read_settings
+        from plaudit.shells.settings_files import read_settings
 
         said = read_settings(typed["config"], command.options)
-        if typed.get("resume") and command.recorded:
-            said = less_of_the_run(said, command.recorded(typed), folder=Path(typed["resume"]))
-    settings = {**_repeated(command, arguments, typed, said), **said}
+    settings = _settings(command, arguments, typed, said)
     values = _values(command, arguments, settings) if settings else typed
     values.pop("config", None)
     return command.options(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
@@ -143,26 +141,41 @@ def _typed_names(command: Command, arguments: Sequence[str]) -> set[str]:
     return {name for name, value in vars(typed).items() if value != []} - {"config"}
 
 
-def _repeated(
+def _settings(
     command: Command, arguments: Sequence[str], typed: Mapping[str, Any], said: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """The settings of a run or an image to repeat; what a file says counts as typed. Raises WrongUsage.
+    """What a file says, over the settings of a run or an image to repeat, for which it counts as typed.
 
-    Beside --resume a file may also say what the run says: it is often the file that the run was begun with.
+    Raises WrongUsage.
     """
     if command.recorded is None:
-        return {}
-    given = _values(command, arguments, said)
-    if not typed.get("resume"):
-        return command.recorded(given)
+        return said
+    if typed.get("resume"):
+        return _continued(command, arguments, typed, said)
+    return {**command.recorded(_values(command, arguments, said)), **said}
+
+
+def _continued(
+    command: Command, arguments: Sequence[str], typed: Mapping[str, Any], said: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The settings of a run to go on with, and what a file says over them. Raises WrongUsage.
+
+    A file may also say what the run says: it is often the file that the run was begun with.
+    """
+    assert command.recorded is not None
     own = command.recorded(typed)
+    if said:
+        from plaudit.shells.settings_files import less_of_the_run
+
+        said = less_of_the_run(said, own, folder=Path(typed["resume"]))
+    given = _values(command, arguments, said)
     names = {*said, *_typed_names(command, arguments)}
     changed = {name: given[name] for name in names if given[name] != own.get(name, typed[name])}
     # `recorded` takes an option at its default for one that nobody said. One that was said, and changes the run, it is
     # shown as the run has it, which then is no default.
     shown = {name: own[name] if value == typed[name] else value for name, value in changed.items()}
     try:
-        return command.recorded({**typed, **shown})
+        return {**command.recorded({**typed, **shown}), **said}
     except WrongUsage as error:
         raise WrongUsage(f"{error}, of {typed['config']!r} too" if said else str(error)) from error
 

@@ -104,11 +104,12 @@ class Drawing:
         """(B, 3, H, W) in [0, 1] of B prompts, each from its own key."""
         import torch
 
+        from plaudit.generators.token_rollout import in_parts
+
         with torch.no_grad():
             parts = [
-                self._policy.decode(tokens)
+                in_parts(self._policy.decode, response.tokens, at_once=self._decoded)
                 for response in self._responses(prompts, keys)
-                for tokens in response.tokens.split(self._decoded)
             ]
         return torch.cat(parts)
 

@@ -70,7 +70,7 @@ def _see_that_it_is_text(prompt: str | None) -> None:
 
 
 def _see_that_it_is_one(picture: "Picture", prompt: str | None) -> None:
-    from plaudit.runs.provenance import read_image
+    from plaudit.core.picture_files import read_image
     from plaudit.runs.scoring import prompt_of
 
     read_image(picture.file)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from plaudit.core.errors import BadConfig, PlauditError
-from plaudit.core.full_memory import full_memory, mendable, what_lacked
+from plaudit.core.stops import full_memory, mendable, what_stopped
 from plaudit.shells.training_options import (
     TrainingOptions,
     decisive,
@@ -306,20 +306,10 @@ def _keeping_what_is_saved(folder: "TrainingFolder", method: Method, trainer: Tr
             with suppress(OSError):
                 (folder if trainer.team.leads else type(folder).open(folder.path)).set_status("stopped")
         raise PlauditError(
-            f"{_reason(error)}; {folder.saved()} updates are kept in {str(folder.path)!r}. "
+            f"{what_stopped(error)}; {folder.saved()} updates are kept in {str(folder.path)!r}. "
             f"Go on with: plaudit train {method.name} --resume {shlex.quote(str(folder.path))}"
             + (fewer_at_once(trainer.config) if full else "")
         ) from error
-
-
-def _reason(error: BaseException) -> str:
-    from plaudit.shells.cli import what_failed
-
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped by Ctrl-C"
-    if isinstance(error, full_memory()):
-        return what_lacked(error)
-    return what_failed(error) if isinstance(error, OSError) else str(error).rstrip(".")
 
 
 def fewer_at_once(config: Any) -> str:
